@@ -1,0 +1,132 @@
+//! Host memory a device can reach.
+//!
+//! The device writes this memory while the program runs, so no Rust reference to it may exist: bytes are copied in and
+//! out through raw pointers, here and nowhere else.
+#![allow(unsafe_code)] // The one module that touches device-visible memory; every block says why it is sound.
+
+use std::sync::Arc;
+
+use memmap2::{MmapMut, MmapRaw};
+
+use crate::{Error, Result};
+
+/// Page size that mappings are rounded to.
+pub const PAGE: usize = 4096;
+
+/// Zeroed, page-aligned memory outside Rust's aliasing rules. Shared between a driver and a device model.
+#[derive(Debug)]
+pub struct DmaMemory {
+    map: MmapRaw,
+}
+
+impl DmaMemory {
+    /// Anonymous memory of `len` bytes rounded up to pages.
+    pub fn new(len: usize) -> Result<Self> {
+        let len = len.max(1).next_multiple_of(PAGE);
+        let map = MmapMut::map_anon(len).map_err(|source| Error::host_memory(len, source))?;
+        Ok(Self { map: MmapRaw::from(map) })
+    }
+
+    /// Length in bytes, a multiple of the page size.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Never true: a mapping has at least one page.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The address the kernel needs to map this memory for a device. Not to be turned into a reference.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Copies bytes in.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.check(offset, bytes.len())?;
+        // SAFETY: the range lies inside the mapping (checked above), which lives as long as `self`; `bytes` is a Rust
+        // slice and so cannot overlap memory to which no reference ever exists. A concurrent device access may tear
+        // bytes, which the ring protocol (descriptor index after data) rules out for data that matters.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.as_ptr().add(offset), bytes.len()) };
+        Ok(())
+    }
+
+    /// Copies bytes out.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
+        self.check(offset, bytes.len())?;
+        // SAFETY: as in `write`, with source and destination exchanged.
+        unsafe { std::ptr::copy_nonoverlapping(self.as_ptr().add(offset), bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn check(&self, offset: usize, len: usize) -> Result<()> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len() => Ok(()),
+            _ => Err(Error::buffer_range(offset, len, self.len())),
+        }
+    }
+}
+
+/// Takes a buffer's memory out of the device's reach. Called once, when the buffer is dropped.
+pub trait Unmap: Send + Sync {
+    /// Removes the mapping at `iova`.
+    fn unmap(&self, iova: u64, len: usize);
+}
+
+/// Host memory mapped for one device at an I/O virtual address; unmapped when dropped.
+pub struct DmaBuffer {
+    memory: Arc<DmaMemory>,
+    iova: u64,
+    generation: u64,
+    owner: Arc<dyn Unmap>,
+}
+
+impl DmaBuffer {
+    /// Made by boards only: `memory` is reachable by the device at `iova` until `owner.unmap` is called.
+    pub fn new(memory: Arc<DmaMemory>, iova: u64, generation: u64, owner: Arc<dyn Unmap>) -> Self {
+        Self { memory, iova, generation, owner }
+    }
+
+    /// Where the device finds the first byte.
+    pub fn iova(&self) -> u64 {
+        self.iova
+    }
+
+    /// The board generation this buffer was mapped in. After a reset it may not be submitted any more.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Never true.
+    pub fn is_empty(&self) -> bool {
+        self.memory.is_empty()
+    }
+
+    /// Copies bytes in.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.memory.write(offset, bytes)
+    }
+
+    /// Copies bytes out.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
+        self.memory.read(offset, bytes)
+    }
+}
+
+impl Drop for DmaBuffer {
+    fn drop(&mut self) {
+        self.owner.unmap(self.iova, self.memory.len());
+    }
+}
+
+impl std::fmt::Debug for DmaBuffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DmaBuffer({:#x}+{:#x}, generation {})", self.iova, self.len(), self.generation)
+    }
+}

@@ -1,0 +1,20 @@
+//! The machine: registers, packets, DMA, boards and the driver sequence of BrainChip Akida PCIe boards.
+//!
+//! Three seams, each a small trait or type (docs/architecture.md):
+//!
+//! - [`Board`](board::Board): a PCI function. Configuration space, BARs, DMA memory, interrupt, reset.
+//! - `Transport`: bytes to and from *device* addresses over a board (iATU, eDMA or HDMA, BAR windows).
+//! - `Device`: the Akida core over a transport: identify, scan the mesh, program, enqueue, fetch.
+//!
+//! This crate knows nothing of networks, layers or ONNX. How a layer is laid out in NP registers and SRAM is declared
+//! in [`np`]; the mapper encodes with it, the simulated mesh decodes with it.
+
+pub mod board;
+pub mod dma;
+pub mod error;
+pub mod mesh;
+pub mod np;
+pub mod program;
+
+pub use board::Board;
+pub use error::{Error, ErrorKind, Result};

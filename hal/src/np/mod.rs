@@ -1,0 +1,173 @@
+//! How one NP's part of a layer is laid out in NP registers and SRAM.
+//!
+//! The vendor's encoding is not public (hardware.md section 18). Where a register field has a public name we use it for
+//! what its name says; everything else here is **ours** and works on simulated boards only (docs/np-program.md,
+//! docs/silicon.md). The mapper encodes with this module, the simulated mesh decodes with it, and nothing else is
+//! shared between them.
+
+/// Where the data an NP works on comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The job's input, from the HRC DMA (HRC off or bypassed) or the event DMA.
+    Input,
+    /// The outputs of all NPs (or the HRC) that hold this layer id.
+    Layer(u8),
+}
+
+/// What an NP takes in: one tensor, or two merged on the way in (Akida 2.0, over skip DMA).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// One tensor as it is.
+    One(Source),
+    /// `sat((a << sa) + (b << sb) scaled out)` per channel; shifts from packet SRAM (UID 3).
+    Add(Source, Source),
+    /// Channels of the first, then of the second.
+    Concat(Source, Source),
+}
+
+/// Where an NP's outputs go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To the NPs that hold this layer id (all NPs whose inbound names this NP's layer take it).
+    Layer(u8),
+    /// To the output DMA.
+    Output,
+}
+
+/// What an NP computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Convolution over all input channels (correlation with the stored kernel).
+    Conv,
+    /// One kernel per channel; input and output channels are the same range.
+    Depthwise,
+    /// Depthwise then pointwise without anything between (Akida 1.0).
+    Separable,
+    /// Transposed convolution, stride 2 (Akida 2.0).
+    Transposed,
+    /// Depthwise transposed convolution, stride 2 (Akida 2.0).
+    DepthwiseTransposed,
+    /// Dot product over the whole input in (height, width, channel) order; an FNP.
+    Dense,
+}
+
+/// Pooling between accumulation and activation ([`Pool::Max`], and [`Pool::Global`] on Akida 1.0) or after the
+/// activation ([`Pool::Global`] on Akida 2.0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// None.
+    None,
+    /// Maximum over size x size windows, stride, with `pad` rows above and columns left that never win.
+    Max {
+        /// Window edge.
+        size: u8,
+        /// Step.
+        stride: u8,
+        /// [top, left].
+        pad: [u8; 2],
+    },
+    /// Sum over the whole map.
+    Global,
+}
+
+/// What happens to the accumulator before it is scaled out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `max(acc, 0)` (2.0).
+    Relu,
+    /// `clamp(acc, 0, max)` with the parameter record's maximum (2.0).
+    ReluClipped,
+    /// 11-bit look-up table (2.0).
+    Lut,
+    /// `clip(ceil((acc - threshold) / step), 0, 2^bits - 1)` (1.0).
+    Steps,
+}
+
+/// A range of rows, columns or filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First.
+    pub origin: u16,
+    /// How many.
+    pub len: u16,
+}
+
+/// One NP's (or the HRC's) part of one layer. All coordinates are those of the whole layer, so that an NP can tell its
+/// neighbour's rows from padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NpLayer {
+    /// Id of the layer in this pass, 1..=253. Layers run in the order of their ids.
+    pub layer: u8,
+    /// What it takes in.
+    pub inbound: Inbound,
+    /// Where it sends.
+    pub destination: Destination,
+    /// What it computes.
+    pub op: Op,
+    /// Whole input of the layer: (height, width, channels); for [`Op::Dense`] the shape it is flattened from.
+    pub input: [u16; 3],
+    /// Bits of an input element (1, 2, 4, 8).
+    pub input_bits: u8,
+    /// Whether input elements are signed.
+    pub input_signed: bool,
+    /// Input rows this NP holds in its packet SRAM.
+    pub in_rows: Span,
+    /// Input columns this NP holds.
+    pub in_columns: Span,
+    /// Kernel (height, width).
+    pub kernel: [u8; 2],
+    /// Stride (vertical, horizontal).
+    pub stride: [u8; 2],
+    /// Padding (top, left). What is missing at the bottom and right follows from `conv`.
+    pub pad: [u8; 2],
+    /// Whole output of the convolution, before pooling: (height, width).
+    pub conv: [u16; 2],
+    /// Pooling.
+    pub pool: Pool,
+    /// Output rows (after pooling) this NP makes.
+    pub out_rows: Span,
+    /// Output columns this NP makes.
+    pub out_columns: Span,
+    /// Filters (or units, or channels of a depthwise layer) this NP makes.
+    pub filters: Span,
+    /// Bits of a weight (1, 2, 4, 8).
+    pub weight_bits: u8,
+    /// Activation.
+    pub activation: Activation,
+    /// Bits of an output element: 1, 2, 4, 8, or 32 for potentials.
+    pub output_bits: u8,
+    /// Whether output elements are signed.
+    pub output_signed: bool,
+    /// The accumulator saturates at this width (2.0: 28, or 32 for the HRC; hardware of 1.0 is not known, 32).
+    pub accumulator_bits: u8,
+}
+
+/// Parameter record of one filter on Akida 2.0 (UID 4; 16 bytes; layout ours).
+///
+/// `y = sat((act(acc + bias) * scale) scaled by 2^-shift, half up)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ScaleRecord {
+    /// Added to the accumulator.
+    pub bias: i32,
+    /// Upper bound of [`Activation::ReluClipped`].
+    pub max_value: i32,
+    /// Output scale M.
+    pub scale: u8,
+    /// k of S_out = 2^k: right shift, or left when negative.
+    pub shift: i8,
+    /// Scale of the accumulator on its way into the look-up table.
+    pub lut_scale: u8,
+    /// Shift of the same.
+    pub lut_shift: i8,
+}
+
+/// Parameter record of one filter on Akida 1.0 (UID 4; 8 bytes; layout ours).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ThresholdRecord {
+    /// Fire threshold.
+    pub threshold: i32,
+    /// Length of a quantization interval of 4 bits, in 1/16.
+    pub step_16ths: u32,
+}

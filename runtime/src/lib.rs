@@ -1,0 +1,5 @@
+//! The network: model and its file, reference arithmetic, mapping to a mesh, sessions on a board.
+//!
+//! Data flows one way: model, mapping, program, board. This crate never names a kind of board.
+
+pub mod model;
