@@ -47,7 +47,7 @@ pub enum Op {
     Transposed,
     /// Depthwise transposed convolution, stride 2 (Akida 2.0).
     DepthwiseTransposed,
-    /// Dot product over the whole input in (height, width, channel) order; an FNP.
+    /// Dot product over elements of the input in (height, width, channel) order; an FNP. See [`NpLayer::inputs`].
     Dense,
 }
 
@@ -114,22 +114,33 @@ pub struct NpLayer {
     pub input_signed: bool,
     /// Input rows this NP holds in its packet SRAM.
     pub in_rows: Span,
-    /// Input columns this NP holds.
+    /// Input columns this NP holds. What arrives from outside rows and columns is ignored (inbound cut, registers
+    /// 0x24 and 0x28); what nobody sends is 0.
     pub in_columns: Span,
+    /// [`Op::Dense`] only, `{0, 0}` otherwise: which elements of the whole input, numbered (row, column, channel)
+    /// row-major, this NP holds and has weights for. A layer cut along its inputs has several NPs with different
+    /// `inputs`; its rows and columns are then those of the whole input.
+    pub inputs: Span,
     /// Kernel (height, width).
     pub kernel: [u8; 2],
     /// Stride (vertical, horizontal).
     pub stride: [u8; 2],
     /// Padding (top, left). What is missing at the bottom and right follows from `conv`.
     pub pad: [u8; 2],
+    /// What padding is made of, per input channel: the HRC only, 0 otherwise.
+    pub pad_value: [u8; 3],
     /// Whole output of the convolution, before pooling: (height, width).
     pub conv: [u16; 2],
     /// Pooling.
     pub pool: Pool,
-    /// Output rows (after pooling) this NP makes.
+    /// Output rows (after pooling) this NP makes. All NPs of a layer together may make less than the whole output:
+    /// that is how a chip with SAME padding only computes the inner part, a VALID convolution.
     pub out_rows: Span,
     /// Output columns this NP makes.
     pub out_columns: Span,
+    /// (row, column) of `out_rows` and `out_columns` that leaves as (0, 0): coordinates are reduced by this much on
+    /// the way out (outbound origin, register 0x60).
+    pub crop: [u16; 2],
     /// Filters (or units, or channels of a depthwise layer) this NP makes.
     pub filters: Span,
     /// Bits of a weight (1, 2, 4, 8).
