@@ -4,6 +4,18 @@
 //! what its name says; everything else here is **ours** and works on simulated boards only (docs/np-program.md,
 //! docs/silicon.md). The mapper encodes with this module, the simulated mesh decodes with it, and nothing else is
 //! shared between them.
+//!
+//! - [`registers`]: [`NpLayer`] to and from the 64 registers of an NP.
+//! - [`sram`]: weights, parameters, look-up table and merge shifts to and from SRAM words, and how much room they take.
+
+mod error;
+pub mod registers;
+pub mod sram;
+
+pub use error::NpError;
+
+/// Largest layer id. 254 means the output DMA where a destination is named, 255 is kept free.
+pub const MAX_LAYER: u8 = 253;
 
 /// Where the data an NP works on comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,36 +31,48 @@ pub enum Source {
 pub enum Inbound {
     /// One tensor as it is.
     One(Source),
-    /// `sat((a << sa) + (b << sb) scaled out)` per channel; shifts from packet SRAM (UID 3).
+    /// `sat((a << sa) + (b << sb), scaled out)` per channel; shifts from packet SRAM ([`MergeRecord`], UID 3).
     Add(Source, Source),
     /// Channels of the first, then of the second.
     Concat(Source, Source),
 }
 
+/// How outputs leave the mesh (hardware.md 12.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// Every element, row-major (height, width, channels).
+    Dense,
+    /// What is not zero, as events: CNP events from an NP or the HRC, FNP events from an NP in FNP mode.
+    Events,
+}
+
 /// Where an NP's outputs go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// To the NPs that hold this layer id (all NPs whose inbound names this NP's layer take it).
+    /// To the NPs that hold this layer id. Any other NP whose inbound names this NP's layer takes it too.
     Layer(u8),
     /// To the output DMA.
-    Output,
+    Output(OutputFormat),
 }
 
 /// What an NP computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Convolution over all input channels (correlation with the stored kernel).
+    /// Convolution over all input channels (correlation with the stored kernel). With a [`fifo`](NpLayer::fifo): a
+    /// temporal convolution.
     Conv,
-    /// One kernel per channel; input and output channels are the same range.
+    /// One kernel per channel: filter n works on input channel n. With a [`fifo`](NpLayer::fifo): temporal.
     Depthwise,
     /// Depthwise then pointwise without anything between (Akida 1.0).
     Separable,
-    /// Transposed convolution, stride 2 (Akida 2.0).
+    /// Transposed convolution (Akida 2.0); output o takes kernel tap k of input i where `o = i * stride + k - pad`.
     Transposed,
-    /// Depthwise transposed convolution, stride 2 (Akida 2.0).
+    /// Depthwise transposed convolution (Akida 2.0).
     DepthwiseTransposed,
     /// Dot product over elements of the input in (height, width, channel) order; an FNP. See [`NpLayer::inputs`].
     Dense,
+    /// Nothing: the output is the (merged) input. For a sum that several layers need, or that leaves the mesh.
+    Merge,
 }
 
 /// Pooling between accumulation and activation ([`Pool::Max`], and [`Pool::Global`] on Akida 1.0) or after the
@@ -57,13 +81,14 @@ pub enum Op {
 pub enum Pool {
     /// None.
     None,
-    /// Maximum over size x size windows, stride, with `pad` rows above and columns left that never win.
+    /// Maximum over windows. Positions outside the map never win; how many there are at the bottom and right follows
+    /// from the output rows and columns asked for.
     Max {
-        /// Window edge.
-        size: u8,
-        /// Step.
-        stride: u8,
-        /// [top, left].
+        /// Window (vertical, horizontal), 1..=7.
+        size: [u8; 2],
+        /// Step (vertical, horizontal), 1..=7.
+        stride: [u8; 2],
+        /// Rows above, columns left: 0 or 1.
         pad: [u8; 2],
     },
     /// Sum over the whole map.
@@ -119,13 +144,15 @@ pub struct NpLayer {
     pub in_columns: Span,
     /// [`Op::Dense`] only, `{0, 0}` otherwise: which elements of the whole input, numbered (row, column, channel)
     /// row-major, this NP holds and has weights for. A layer cut along its inputs has several NPs with different
-    /// `inputs`; its rows and columns are then those of the whole input.
+    /// `inputs`; its rows and columns are then those of the whole input. Partial sums of the NPs with the same
+    /// `filters` are added; the NP that holds input 0 does all the rest and is the only one whose parameters count.
     pub inputs: Span,
     /// Kernel (height, width).
     pub kernel: [u8; 2],
     /// Stride (vertical, horizontal).
     pub stride: [u8; 2],
-    /// Padding (top, left). What is missing at the bottom and right follows from `conv`.
+    /// Padding (top, left), or what a transposed convolution crops there. What is missing at the bottom and right
+    /// follows from `conv`.
     pub pad: [u8; 2],
     /// What padding is made of, per input channel: the HRC only, 0 otherwise.
     pub pad_value: [u8; 3],
@@ -141,10 +168,17 @@ pub struct NpLayer {
     /// (row, column) of `out_rows` and `out_columns` that leaves as (0, 0): coordinates are reduced by this much on
     /// the way out (outbound origin, register 0x60).
     pub crop: [u16; 2],
-    /// Filters (or units, or channels of a depthwise layer) this NP makes.
+    /// Filters (or units, or channels of a depthwise or merge layer) this NP makes.
     pub filters: Span,
-    /// Bits of a weight (1, 2, 4, 8).
+    /// Frames a temporal convolution keeps, the newest included (Akida 2.0); 0 for all other layers.
+    pub fifo: u8,
+    /// Bits of a weight (1, 2, 4, 8); of the depthwise kernels for [`Op::Separable`]. 1-bit weights are 0 and 1.
     pub weight_bits: u8,
+    /// Bits of a pointwise weight of [`Op::Separable`].
+    pub pointwise_bits: u8,
+    /// Number of the FNP2 address register (TOP + 0x10 + 4 * n) that says where in device memory weights and
+    /// parameters are; None: they are in SRAM.
+    pub external: Option<u8>,
     /// Activation.
     pub activation: Activation,
     /// Bits of an output element: 1, 2, 4, 8, or 32 for potentials.
@@ -153,6 +187,20 @@ pub struct NpLayer {
     pub output_signed: bool,
     /// The accumulator saturates at this width (2.0: 28, or 32 for the HRC; hardware of 1.0 is not known, 32).
     pub accumulator_bits: u8,
+}
+
+/// How one input channel is merged by [`Inbound::Add`] (UID 3; 4 bytes; layout ours).
+///
+/// `sum = (a << a_shift) + (b << b_shift)`, then scaled by 2^-shift half up, unless the sum itself is the output
+/// (32 bits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MergeRecord {
+    /// Left shift of the first operand.
+    pub a_shift: u8,
+    /// Left shift of the second.
+    pub b_shift: u8,
+    /// k of S_out = 2^k: right shift, or left when negative.
+    pub shift: i8,
 }
 
 /// Parameter record of one filter on Akida 2.0 (UID 4; 16 bytes; layout ours).
