@@ -28,6 +28,16 @@ impl Blob {
         (end <= self.len).then(|| Self { owner: self.owner.clone(), start: self.start + start, len })
     }
 
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.owner.as_ref().as_ref()[self.start..self.start + self.len]
@@ -36,6 +46,12 @@ impl Blob {
     /// The bytes as signed values.
     pub fn as_i8(&self) -> &[i8] {
         zerocopy::transmute_ref!(self.as_bytes())
+    }
+}
+
+impl Default for Blob {
+    fn default() -> Self {
+        Self::new([])
     }
 }
 
@@ -48,18 +64,5 @@ impl PartialEq for Blob {
 impl std::fmt::Debug for Blob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Blob({} bytes)", self.len)
-    }
-}
-
-// In a model file the metadata holds where a blob lies, never its bytes; the file module fills this in.
-impl serde::Serialize for Blob {
-    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(serde::ser::Error::custom("not here yet: the model file writes blobs"))
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Blob {
-    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(serde::de::Error::custom("not here yet: the model file reads blobs"))
     }
 }

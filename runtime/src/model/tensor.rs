@@ -1,0 +1,134 @@
+//! Tensors: shapes, elements, and how they lie in ONNX and on a chip.
+
+/// (height, width, channels).
+pub type Shape = [usize; 3];
+
+/// A tensor by number: 0 is the model's input, `n` the output of layer `n - 1`.
+pub type TensorId = usize;
+
+/// How a tensor looked in the ONNX graph, to give it back that way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnnxLayout {
+    /// (batch, channels, height, width).
+    Nchw,
+    /// (batch, height, width, channels).
+    Nhwc,
+    /// (batch, channels): height and width are 1.
+    Flat,
+}
+
+impl OnnxLayout {
+    /// Dimensions of one sample in ONNX, without the batch.
+    pub fn dims(self, [height, width, channels]: Shape) -> Vec<usize> {
+        match self {
+            Self::Nchw => vec![channels, height, width],
+            Self::Nhwc => vec![height, width, channels],
+            Self::Flat => vec![height * width * channels],
+        }
+    }
+
+    /// The chip's shape of a sample with these ONNX dimensions (without the batch); None when their number is wrong.
+    pub fn shape(self, dims: &[usize]) -> Option<Shape> {
+        match (self, dims) {
+            (Self::Nchw, &[channels, height, width]) => Some([height, width, channels]),
+            (Self::Nhwc, &[height, width, channels]) => Some([height, width, channels]),
+            (Self::Flat, &[channels]) => Some([1, 1, channels]),
+            _ => None,
+        }
+    }
+
+    /// Row-major ONNX order of one sample to (height, width, channels). `values` must hold as many elements as `shape`.
+    pub fn to_chip<T: Copy>(self, values: &[T], shape: Shape) -> Vec<T> {
+        let [height, width, channels] = shape;
+        assert_eq!(values.len(), height * width * channels, "values and shape differ");
+        match self {
+            Self::Nchw => transpose(values, channels, height * width),
+            Self::Nhwc | Self::Flat => values.to_vec(),
+        }
+    }
+
+    /// (height, width, channels) to the row-major ONNX order of one sample. `values` must hold as many elements as
+    /// `shape`.
+    pub fn to_onnx<T: Copy>(self, values: &[T], shape: Shape) -> Vec<T> {
+        let [height, width, channels] = shape;
+        assert_eq!(values.len(), height * width * channels, "values and shape differ");
+        match self {
+            Self::Nchw => transpose(values, height * width, channels),
+            Self::Nhwc | Self::Flat => values.to_vec(),
+        }
+    }
+}
+
+/// A matrix of `rows` x `columns`, column after column.
+fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
+    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
+}
+
+/// A tensor of integers.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tensor {
+    /// The ONNX name.
+    pub name: String,
+    /// (height, width, channels).
+    pub shape: Shape,
+    /// Bits of an element: 1, 2, 4, 8 or 32.
+    pub bits: u8,
+    /// Whether elements are signed.
+    pub signed: bool,
+    /// The ONNX layout.
+    pub layout: OnnxLayout,
+}
+
+impl Tensor {
+    /// A tensor in NCHW layout.
+    pub fn new(name: impl Into<String>, shape: Shape, bits: u8, signed: bool) -> Self {
+        Self { name: name.into(), shape, bits, signed, layout: OnnxLayout::Nchw }
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Smallest and largest value an element can have.
+    pub fn range(&self) -> (i32, i32) {
+        match (self.bits, self.signed) {
+            (32, _) => (i32::MIN, i32::MAX),
+            (bits, true) => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+            (bits, false) => (0, (1 << bits) - 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_are_inverse() {
+        let shape = [2, 3, 4];
+        let chip: Vec<u32> = (0..24).collect();
+        for layout in [OnnxLayout::Nchw, OnnxLayout::Nhwc] {
+            let onnx = layout.to_onnx(&chip, shape);
+            assert_eq!(layout.to_chip(&onnx, shape), chip);
+            assert_eq!(layout.shape(&layout.dims(shape)), Some(shape));
+        }
+        // Element (h 1, w 2, c 3) of the chip is (c 3, h 1, w 2) in ONNX.
+        assert_eq!(OnnxLayout::Nchw.to_onnx(&chip, shape)[3 * 6 + 3 + 2], chip[12 + 2 * 4 + 3]);
+    }
+
+    #[test]
+    fn ranges() {
+        for (bits, signed, range) in [
+            (8, true, (-128, 127)),
+            (8, false, (0, 255)),
+            (4, false, (0, 15)),
+            (1, false, (0, 1)),
+            (32, true, (i32::MIN, i32::MAX)),
+        ] {
+            assert_eq!(Tensor::new("t", [1, 1, 1], bits, signed).range(), range);
+        }
+    }
+}
