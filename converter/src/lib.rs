@@ -1,1 +1,3 @@
-//! converter
+//! ONNX in, Akida model out: import, graph preparation, calibration and quantization.
+
+pub mod onnx;
