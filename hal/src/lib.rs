@@ -10,11 +10,16 @@
 //! in [`np`]; the mapper encodes with it, the simulated mesh decodes with it.
 
 pub mod board;
+pub mod descriptor;
 pub mod dma;
 pub mod error;
+pub mod format;
+pub mod memory_map;
 pub mod mesh;
 pub mod np;
+pub mod packet;
 pub mod program;
+pub mod regs;
 
 pub use board::Board;
 pub use error::{Error, ErrorKind, Result};

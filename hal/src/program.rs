@@ -72,6 +72,8 @@ pub enum OutputKind {
     CnpEvents,
     /// Events of an FNP.
     FnpEvents,
+    /// Events of the HRC: as a CNP's with the two coordinates exchanged.
+    HrcEvents,
 }
 
 /// What a job gives.
