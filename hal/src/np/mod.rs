@@ -143,9 +143,9 @@ pub struct NpLayer {
     /// 0x24 and 0x28); what nobody sends is 0.
     pub in_columns: Span,
     /// [`Op::Dense`] only, `{0, 0}` otherwise: which elements of the whole input, numbered (row, column, channel)
-    /// row-major, this NP holds and has weights for. A layer cut along its inputs has several NPs with different
-    /// `inputs`; its rows and columns are then those of the whole input. Partial sums of the NPs with the same
-    /// `filters` are added; the NP that holds input 0 does all the rest and is the only one whose parameters count.
+    /// row-major, this NP holds and has weights for; its rows and columns are those of the whole input. A layer cut
+    /// along its inputs has several NPs with different `inputs` and different `filters`: n slices of a layer of u units
+    /// are n * u units of potentials. No public source says that a mesh adds them, so none does: the host adds.
     pub inputs: Span,
     /// Kernel (height, width).
     pub kernel: [u8; 2],

@@ -213,12 +213,9 @@ impl NpLayer {
         if generation == 1 { ThresholdRecord::WORDS } else { ScaleRecord::WORDS }
     }
 
-    /// Whether this NP reads parameter records: not when it merges, gives 1.0 potentials, or is one of several that
-    /// share the inputs of a dense layer and does not hold the first.
+    /// Whether this NP reads parameter records: not when it merges or gives 1.0 potentials.
     pub fn has_records(&self, generation: u8) -> bool {
-        self.op != Op::Merge
-            && (self.op != Op::Dense || self.inputs.origin == 0)
-            && (generation != 1 || self.activation == Activation::Steps)
+        self.op != Op::Merge && (generation != 1 || self.activation == Activation::Steps)
     }
 
     /// Words of all its parameter records.
