@@ -1,1 +1,3 @@
-//! simulator
+//! An Akida board made of software.
+
+pub mod mesh;
