@@ -1,1 +1,9 @@
-//! tools
+//! What people run: `akida-convert` and `akida-run`.
+//!
+//! The binaries are thin; everything that can be tested is here. The libraries below do the work, this crate knows
+//! files, terminals, command lines and exit codes (docs/exit-codes.md), and introduces boards to the runtime.
+
+pub mod arrays;
+pub mod exit;
+pub mod files;
+pub mod samples;
