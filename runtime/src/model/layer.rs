@@ -61,7 +61,6 @@ impl LayerKind {
     }
 
     /// The same, to fill them in.
-    #[expect(dead_code)]
     pub(super) fn weights_mut(&mut self) -> impl Iterator<Item = &mut Weights> {
         let (first, second) = match self {
             Self::Conv(conv) => (Some(&mut conv.weights), conv.pointwise.as_mut()),
