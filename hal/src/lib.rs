@@ -2,15 +2,16 @@
 //!
 //! Three seams, each a small trait or type (docs/architecture.md):
 //!
-//! - [`Board`](board::Board): a PCI function. Configuration space, BARs, DMA memory, interrupt, reset.
+//! - [`Board`]: a PCI function. Configuration space, BARs, DMA memory, interrupt, reset.
 //! - `Transport`: bytes to and from *device* addresses over a board (iATU, eDMA or HDMA, BAR windows).
-//! - `Device`: the Akida core over a transport: identify, scan the mesh, program, enqueue, fetch.
+//! - [`Device`]: the Akida core over a transport: identify, scan the mesh, program, enqueue, fetch.
 //!
 //! This crate knows nothing of networks, layers or ONNX. How a layer is laid out in NP registers and SRAM is declared
 //! in [`np`]; the mapper encodes with it, the simulated mesh decodes with it.
 
 pub mod board;
 pub mod descriptor;
+pub mod device;
 pub mod dma;
 pub mod error;
 pub mod format;
@@ -20,6 +21,10 @@ pub mod np;
 pub mod packet;
 pub mod program;
 pub mod regs;
+#[cfg(test)]
+mod testing;
+pub mod wait;
 
 pub use board::Board;
+pub use device::Device;
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,88 @@
+//! How a device is driven, and what it tells about its work.
+
+use std::time::Duration;
+
+pub use crate::descriptor::JobId;
+pub use crate::format::OutputValues;
+
+/// How the end of transfers and jobs is noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Completion {
+    /// Status registers are polled. What the engine does, and the right choice for small transfers.
+    #[default]
+    Poll,
+    /// The board's interrupt is waited for, status registers are looked at afterwards. Only the PCIe DMA is known to raise
+    /// one (hardware.md section 15); jobs are looked at between bounded waits.
+    Interrupt,
+}
+
+/// How a device is opened.
+#[derive(Clone, Debug)]
+pub struct DeviceOptions {
+    /// Deadline of every single step: a transfer, a track, a job. The engine's is 5 s.
+    pub timeout: Duration,
+    /// How ends are noticed.
+    pub completion: Completion,
+    /// Whether the mesh is scanned. Otherwise it is taken from the table of the chip.
+    pub scan: bool,
+    /// Bytes moved by one PCIe DMA list element. 1024 is what the kernel driver uses; more is not exercised anywhere public.
+    pub element_bytes: u32,
+    /// Whether register blocks written to NPs are read back and compared.
+    pub verify: bool,
+}
+
+impl Default for DeviceOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            completion: Completion::Poll,
+            scan: true,
+            element_bytes: 1024,
+            verify: false,
+        }
+    }
+}
+
+/// Where the time of a job went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobTiming {
+    /// Input to the device, in board time.
+    pub copy_in: Duration,
+    /// From the doorbell until the end was noticed.
+    pub run: Duration,
+    /// Output to the host.
+    pub copy_out: Duration,
+}
+
+/// A finished job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Which, as returned by `enqueue`.
+    pub job: JobId,
+    /// The elements, dense in (height, width, channels) order.
+    pub values: OutputValues,
+    /// Where its time went.
+    pub timing: JobTiming,
+}
+
+/// What a device did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Jobs finished.
+    pub jobs: u64,
+    /// Programs loaded.
+    pub programs: u64,
+    /// Bytes moved to the device.
+    pub bytes_in: u64,
+    /// Bytes moved from the device.
+    pub bytes_out: u64,
+    /// PCIe DMA transfers.
+    pub transfers: u64,
+    /// Jobs or transfers that did not end in time.
+    pub timeouts: u64,
+    /// Resets of the whole function, [`Device::recover`](super::Device::recover) included.
+    pub resets: u64,
+    /// Sums over all jobs.
+    pub timing: JobTiming,
+}
