@@ -2,4 +2,6 @@
 //!
 //! Data flows one way: model, mapping, program, board. This crate never names a kind of board.
 
+pub mod edge;
 pub mod model;
+pub mod reference;

@@ -7,13 +7,13 @@ pub fn weights(bits: u8, shape: [usize; 4]) -> Weights {
     let (min, max) = Weights::range(bits);
     let span = i32::from(max) - i32::from(min) + 1;
     let len = shape.iter().product::<usize>() as i32;
-    let values: Vec<i8> = (0..len).map(|i| (i32::from(min) + (i * 37 + 11) % span) as i8).collect();
+    let values: Vec<i8> = (0..len).map(|i| (i32::from(min) + (i * i * 7 + i * 13 + 5) % 251 % span) as i8).collect();
     Weights::new(bits, shape, &values)
 }
 
 /// A scale that is not the same for all filters.
 pub fn scale(filters: usize) -> ScaleOut {
-    ScaleOut { m: (0..filters).map(|f| 128 + (f as u8 * 7) % 128).collect(), k: vec![15; filters] }
+    ScaleOut { m: (0..filters).map(|f| 128 + (f as u8 * 7) % 128).collect(), k: vec![13; filters] }
 }
 
 /// A layer that has its own scale.
@@ -122,7 +122,7 @@ pub fn akida1() -> Model {
     let global =
         Conv { pool: Pool::Global, activation: steps(3), ..Conv::new(ConvKind::Standard, weights(4, [3, 1, 1, 6])) };
     model.push("global", LayerKind::Conv(Box::new(global)), &[2], 1).expect("global");
-    let last = model.push("head", LayerKind::Dense(Dense::new(weights(1, [2, 1, 1, 3]))), &[3], 32).expect("head");
+    let last = model.push("head", LayerKind::Dense(Dense::new(weights(4, [2, 1, 1, 3]))), &[3], 32).expect("head");
     let dequantizer =
         Dequantizer { name: "scale".into(), scale: vec![3.5, 2.25], offset: vec![-4, 9], by: DequantizeBy::Divide };
     model.output("y", last, Some(dequantizer));
