@@ -1,5 +1,6 @@
 //! What can go wrong between a program and a board. Errors carry data: which board, register, address, value.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -318,6 +319,9 @@ pub enum Error {
         /// Got.
         read: u32,
     },
+    /// The kernel's VFIO refused, or what sysfs says forbids to open the board.
+    #[error(transparent)]
+    Vfio(#[from] crate::vfio::Error),
 }
 
 impl Error {
@@ -333,6 +337,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::HostMemory { .. } | Error::System { .. } => ErrorKind::Host,
+            Error::Vfio(e) => e.kind(),
             Error::BufferRange { .. }
             | Error::Access { .. }
             | Error::NotAkida { .. }
@@ -362,8 +367,9 @@ impl Error {
     }
 
     /// What to do next, in one line.
-    pub fn advice(&self) -> &'static str {
-        match self {
+    pub fn advice(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Error::Vfio(e) => return e.advice(),
             Error::HostMemory { .. } => "free memory, or raise the locked-memory limit (ulimit -l, LimitMEMLOCK=)",
             Error::System { .. } => "see the cause; check permissions and that the board is bound to vfio-pci",
             Error::BufferRange { .. } | Error::Access { .. } | Error::DeviceRange { .. } => {
@@ -393,6 +399,6 @@ impl Error {
             Error::Format { .. } => "recover the device; if it stays, program and board do not belong together",
             Error::InputLength { .. } => "give one byte per element of the program's input shape",
             Error::ReadBack { .. } => "recover the device and try again; if it stays, do not trust this board",
-        }
+        })
     }
 }

@@ -21,8 +21,10 @@ pub mod np;
 pub mod packet;
 pub mod program;
 pub mod regs;
+pub mod sysfs;
 #[cfg(test)]
 mod testing;
+pub mod vfio;
 pub mod wait;
 
 pub use board::Board;

@@ -1,0 +1,427 @@
+//! A board behind the Linux kernel's vfio-pci: the real thing.
+//!
+//! The kernel confines the board's DMA to what this process maps, so a wrong address is a fault in the kernel's log, not
+//! a corrupted machine. It follows that without an IOMMU there is no VFIO board: no-IOMMU mode is refused.
+//!
+//! Built on vfio-ioctls (pinned: it breaks its API each release) where that crate is sound, and on our own calls where
+//! it hides a failure. The whole crate is named in `group` and `iommufd` only.
+//!
+//! | need | from | why not the crate |
+//! |---|---|---|
+//! | open container, group, device; map and unmap DMA | vfio-ioctls | |
+//! | region information | `ioctl::region` | the crate's list shifts by one after a region it cannot query |
+//! | region access | `bar` | `region_read`/`region_write` log a failure and return nothing |
+//! | interrupts | `ioctl::signal` | errors lose their errno |
+//! | reset | `ioctl::reset` | returns nothing |
+//! | allowed IOVA ranges | `ioctl::iova_ranges` | not offered |
+//! | closing | `group::Group`'s `Drop` | the crate's panics after an unplug |
+//!
+//! Teardown order, as code in the `Drop`s below: stop bus mastering, silence the interrupt, unmap the BARs, unmap DMA
+//! when the last buffer is gone, close device, group, container.
+
+mod bar;
+mod error;
+mod group;
+mod interrupt;
+mod ioctl;
+#[cfg(feature = "iommufd")]
+mod iommufd;
+mod iova;
+mod kernel;
+mod memlock;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+pub use error::Error;
+pub use memlock::Locked;
+
+use bar::BarMap;
+use interrupt::{Event, Events};
+use ioctl::Region;
+use iova::IovaSpace;
+use kernel::{Kernel, index};
+
+use crate::Result;
+use crate::board::{Bar, Board, Identity, Wake};
+use crate::dma::{DmaBuffer, DmaMemory, Unmap};
+use crate::sysfs::{PciBoard, Sysfs};
+
+/// Command register (with status above it) in configuration space.
+const COMMAND: u16 = 0x04;
+/// Memory decoding on.
+const COMMAND_MEMORY: u32 = 1 << 1;
+/// The function may start DMA.
+const COMMAND_BUS_MASTER: u32 = 1 << 2;
+/// The status half of that word is write-one-to-clear: never write back what was read.
+const COMMAND_MASK: u32 = 0xffff;
+
+/// Which kernel interface to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interface {
+    /// iommufd where this build and the kernel have it, else the group.
+    #[default]
+    Auto,
+    /// `/dev/vfio/GROUP` and a container.
+    Group,
+    /// `/dev/vfio/devices/vfioN` and `/dev/iommu` (feature `iommufd`, Linux 6.6).
+    Iommufd,
+}
+
+/// How to open a board.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which kernel interface.
+    pub interface: Interface,
+    /// Highest I/O virtual address to use. The default, 4 GiB, is what both boards' DMA engines reach whatever their
+    /// descriptors hold (hardware.md 1: 64-bit mask with a 32-bit fall back).
+    pub iova_limit: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { interface: Interface::Auto, iova_limit: u32::MAX.into() }
+    }
+}
+
+/// A board driven through vfio-pci.
+pub struct VfioBoard {
+    identity: Identity,
+    started: Instant,
+    config: Region,
+    /// Which interrupt index [`Events`] hangs on.
+    vector: Option<u32>,
+    decodes: AtomicBool,
+    /// Unmapped before the device is closed: fields drop in this order.
+    bars: [BarMap; 3],
+    events: Events,
+    core: Arc<Core>,
+}
+
+/// What must outlive the last DMA buffer: the open device and its address space.
+struct Core {
+    name: String,
+    space: Mutex<IovaSpace>,
+    iova_limit: u64,
+    generation: AtomicU64,
+    kernel: Box<dyn Kernel>,
+}
+
+impl VfioBoard {
+    /// Opens the board at a PCI address (`0000:03:00.0`) of this machine.
+    pub fn open(address: &str) -> Result<Self> {
+        Self::open_with(&Sysfs::system(), address, &Options::default())
+    }
+
+    /// Opens a board, with a choice.
+    pub fn open_with(sysfs: &Sysfs, address: &str, options: &Options) -> Result<Self> {
+        let found = sysfs.board(address).map_err(|_| Error::NoSuchFunction { board: address.into() })?;
+        let identity = check(&found)?;
+        let kernel = open_kernel(sysfs, &found, options)?;
+        log::info!("{}: opened through {}", identity.name, kernel.interface());
+        Ok(Self::with_kernel(identity, kernel, options)?)
+    }
+
+    /// The kernel interface in use, for reports: `group 12`.
+    pub fn interface(&self) -> String {
+        self.core.kernel.interface()
+    }
+
+    /// Number of DMA mappings that exist, for leak tests and reports.
+    pub fn mappings(&self) -> usize {
+        self.core.space.lock().unwrap_or_else(PoisonError::into_inner).in_use()
+    }
+
+    fn with_kernel(identity: Identity, kernel: Box<dyn Kernel>, options: &Options) -> Result<Self, Error> {
+        let name = identity.name.clone();
+        let failed = |call| {
+            let board = name.clone();
+            move |source| Error::Kernel { board, call, source }
+        };
+        let config =
+            kernel.region(index::CONFIG).map_err(failed("VFIO_DEVICE_GET_REGION_INFO (configuration space)"))?;
+
+        // BARs can be mapped only with memory decoding on: the kernel answers an access to an undecoded one with SIGBUS.
+        let command = bar::read_word(kernel.device(), config.offset + u64::from(COMMAND))
+            .map_err(failed("pread of the command register"))?;
+        let on = (command & COMMAND_MASK) | COMMAND_MEMORY | COMMAND_BUS_MASTER;
+        bar::write_word(kernel.device(), config.offset + u64::from(COMMAND), on)
+            .map_err(failed("pwrite of the command register"))?;
+
+        let map = |bar: Bar| -> Result<BarMap, Error> {
+            let region = kernel.region(bar.index() as u32).map_err(failed("VFIO_DEVICE_GET_REGION_INFO"))?;
+            BarMap::new(kernel.device(), region).map_err(failed("mmap of a BAR"))
+        };
+        let bars = [map(Bar::Bar0)?, map(Bar::Bar2)?, map(Bar::Bar4)?];
+
+        let events = Events::new().map_err(failed("eventfd"))?;
+        let vector = [index::MSI, index::MSIX].into_iter().find(|&i| kernel.vectors(i).is_ok_and(|n| n > 0));
+        match vector {
+            Some(i) => kernel.signal(i, Some(events.interrupt())).map_err(failed("VFIO_DEVICE_SET_IRQS"))?,
+            None => log::warn!("{name}: neither MSI nor MSI-X; waiting for interrupts is not possible"),
+        }
+        // Absent before Linux 4.0 and for other device kinds; a board that cannot hear the request still works.
+        if kernel.vectors(index::RELEASE).is_ok_and(|n| n > 0) {
+            kernel.signal(index::RELEASE, Some(events.release())).map_err(failed("VFIO_DEVICE_SET_IRQS (release)"))?;
+        }
+
+        let ranges = kernel.iova_ranges().map_err(failed("VFIO_IOMMU_GET_INFO"))?;
+        log::debug!("{name}: IOVA ranges {ranges:x?}");
+        let core = Core {
+            name,
+            space: Mutex::new(IovaSpace::new(&ranges, 0..=options.iova_limit)),
+            iova_limit: options.iova_limit,
+            generation: AtomicU64::new(0),
+            kernel,
+        };
+        Ok(Self {
+            identity,
+            started: Instant::now(),
+            config,
+            vector,
+            decodes: AtomicBool::new(true),
+            bars,
+            events,
+            core: Arc::new(core),
+        })
+    }
+
+    fn bar(&self, bar: Bar) -> &BarMap {
+        &self.bars[bar.index() / 2]
+    }
+
+    fn name(&self) -> String {
+        self.identity.name.clone()
+    }
+
+    fn failed(&self, call: &'static str) -> impl FnOnce(io::Error) -> Error {
+        let board = self.name();
+        move |source| Error::Kernel { board, call, source }
+    }
+
+    fn check_word(&self, bar: Bar, offset: u64) -> Result<()> {
+        if !self.bar(bar).has(offset) {
+            let space = ["BAR0", "BAR2", "BAR4"][bar.index() / 2];
+            return Err(crate::Error::Access { board: self.name(), space, offset, limit: self.bar(bar).len() });
+        }
+        if !self.decodes.load(Ordering::Acquire) {
+            return Err(Error::DecodeOff { board: self.name() }.into());
+        }
+        Ok(())
+    }
+
+    fn config_at(&self, offset: u16) -> Result<u64> {
+        let limit = self.config.size;
+        if !offset.is_multiple_of(4) || u64::from(offset) + 4 > limit {
+            let (board, space) = (self.name(), "configuration space");
+            return Err(crate::Error::Access { board, space, offset: offset.into(), limit });
+        }
+        Ok(self.config.offset + u64::from(offset))
+    }
+
+    /// All ones may be a value or a board that is gone. The vendor id can never be all ones, so it decides.
+    fn believe(&self, bar: Bar, offset: u64) -> Result<()> {
+        let vendor = bar::read_word(self.core.kernel.device(), self.config.offset).unwrap_or(u32::MAX);
+        if vendor != u32::MAX {
+            return Ok(());
+        }
+        Err(crate::Error::DeviceLost { board: self.name(), register: format!("BAR{} + {offset:#x}", bar.index()) })
+    }
+
+    fn reset_function(&self) -> Result<()> {
+        // Whatever comes of it: buffers of before must not be submitted any more.
+        self.core.generation.fetch_add(1, Ordering::AcqRel);
+        self.core.kernel.reset().map_err(|source| match source.raw_os_error() {
+            Some(nix::libc::EINVAL | nix::libc::ENOTTY) => Error::NoReset { board: self.name() },
+            _ => self.failed("VFIO_DEVICE_RESET")(source),
+        })?;
+        self.events.clear();
+        // The kernel puts configuration space back as it was; say what we need all the same.
+        let at = self.config.offset + u64::from(COMMAND);
+        let command =
+            bar::read_word(self.core.kernel.device(), at).map_err(self.failed("pread of the command register"))?;
+        if command == u32::MAX {
+            let register = "the command register after reset".into();
+            return Err(crate::Error::DeviceLost { board: self.name(), register });
+        }
+        let on = (command & COMMAND_MASK) | COMMAND_MEMORY | COMMAND_BUS_MASTER;
+        bar::write_word(self.core.kernel.device(), at, on).map_err(self.failed("pwrite of the command register"))?;
+        self.decodes.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Board for VfioBoard {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn config_read(&self, offset: u16) -> Result<u32> {
+        let at = self.config_at(offset)?;
+        Ok(bar::read_word(self.core.kernel.device(), at).map_err(self.failed("pread of configuration space"))?)
+    }
+
+    fn config_write(&self, offset: u16, value: u32) -> Result<()> {
+        let at = self.config_at(offset)?;
+        if offset == COMMAND && value & COMMAND_MEMORY == 0 {
+            self.decodes.store(false, Ordering::Release); // before the write: no access may follow it
+        }
+        bar::write_word(self.core.kernel.device(), at, value).map_err(self.failed("pwrite of configuration space"))?;
+        if offset == COMMAND && value & COMMAND_MEMORY != 0 {
+            self.decodes.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn bar_len(&self, bar: Bar) -> u64 {
+        self.bar(bar).len()
+    }
+
+    fn read(&self, bar: Bar, offset: u64) -> Result<u32> {
+        self.check_word(bar, offset)?;
+        let value = self.bar(bar).read(self.core.kernel.device(), offset).map_err(self.failed("read of a BAR"))?;
+        if value == u32::MAX {
+            self.believe(bar, offset)?;
+        }
+        Ok(value)
+    }
+
+    fn write(&self, bar: Bar, offset: u64, value: u32) -> Result<()> {
+        self.check_word(bar, offset)?;
+        Ok(self.bar(bar).write(self.core.kernel.device(), offset, value).map_err(self.failed("write of a BAR"))?)
+    }
+
+    fn allocate(&self, len: usize) -> Result<DmaBuffer> {
+        let memory = Arc::new(DmaMemory::new(len)?);
+        let iova = self.core.map(&memory)?;
+        let generation = self.core.generation.load(Ordering::Acquire);
+        Ok(DmaBuffer::new(memory, iova, generation, self.core.clone()))
+    }
+
+    fn wait_interrupt(&self, timeout: Duration) -> Result<Wake> {
+        if self.vector.is_none() {
+            return Err(crate::Error::Interrupts {
+                board: self.name(),
+                reason: "the function offers neither MSI nor MSI-X",
+            });
+        }
+        match self.events.wait(timeout).map_err(self.failed("poll of the interrupt"))? {
+            Event::Interrupt => Ok(Wake::Interrupt),
+            Event::TimedOut => Ok(Wake::TimedOut),
+            Event::Release => Err(Error::Released { board: self.name() }.into()),
+        }
+    }
+
+    fn reset(&self) -> Result<()> {
+        self.reset_function()
+    }
+
+    fn generation(&self) -> u64 {
+        self.core.generation.load(Ordering::Acquire)
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn pause(&self, time: Duration) {
+        thread::sleep(time);
+    }
+}
+
+impl Drop for VfioBoard {
+    fn drop(&mut self) {
+        // Stop: without bus mastering the function cannot start another DMA. Then silence. Both may fail on a board that
+        // is gone, which is as quiet as it gets. BARs and device follow by field order.
+        let device = self.core.kernel.device();
+        let at = self.config.offset + u64::from(COMMAND);
+        let stopped = bar::read_word(device, at)
+            .and_then(|command| bar::write_word(device, at, command & COMMAND_MASK & !COMMAND_BUS_MASTER));
+        let silenced = self.vector.map_or(Ok(()), |index| self.core.kernel.signal(index, None));
+        for result in [stopped, silenced] {
+            if let Err(e) = result {
+                log::debug!("{}: closing: {e}", self.identity.name);
+            }
+        }
+    }
+}
+
+impl Core {
+    fn map(&self, memory: &DmaMemory) -> Result<u64, Error> {
+        let (board, len) = (self.name.clone(), memory.len());
+        let locked = Locked::now();
+        let too_much =
+            |board| Error::LockedMemory { board, needed: len as u64, locked: locked.locked, limit: locked.limit };
+        if !locked.allows(len as u64) {
+            return Err(too_much(board));
+        }
+        let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(iova) = space.take(len as u64) else {
+            return Err(Error::NoIova { board, len, limit: self.iova_limit });
+        };
+        self.kernel.map(iova, memory).map_err(|source| {
+            space.give(iova);
+            match source.raw_os_error() {
+                Some(nix::libc::ENOMEM) if !locked.exempt && locked.limit != u64::MAX => too_much(board),
+                _ => Error::Dma { board, call: "mapping for DMA", iova, len, source },
+            }
+        })?;
+        Ok(iova)
+    }
+}
+
+impl Unmap for Core {
+    fn unmap(&self, iova: u64, len: usize) {
+        match self.kernel.unmap(iova, len) {
+            Ok(()) => {
+                self.space.lock().unwrap_or_else(PoisonError::into_inner).give(iova);
+            }
+            // The range is not given out again. The pages stay pinned, so nobody else's memory is ever behind it.
+            Err(e) => log::error!("{}: unmapping {len} bytes at IOVA {iova:#x} failed: {e}", self.name),
+        }
+    }
+}
+
+/// Everything that sysfs can tell before a node is opened, with a better error than the open would give.
+fn check(found: &PciBoard) -> Result<Identity> {
+    let board = found.address.clone();
+    let Some(chip) = found.chip else {
+        return Err(crate::Error::NotAkida { board, vendor: found.vendor, device: found.device });
+    };
+    if found.driver.as_deref() != Some("vfio-pci") {
+        return Err(Error::WrongDriver { board, driver: found.driver.clone() }.into());
+    }
+    let Some(group) = &found.group else { return Err(Error::NoIommu { board }.into()) };
+    if group.unconfined {
+        return Err(Error::Unconfined { board }.into());
+    }
+    let others: Vec<String> = group.blocking().map(ToString::to_string).collect();
+    if !others.is_empty() {
+        return Err(Error::SharedGroup { board, group: group.number, others }.into());
+    }
+    Ok(Identity { name: board, vendor: found.vendor, device: found.device, chip, simulated: false })
+}
+
+fn open_kernel(sysfs: &Sysfs, found: &PciBoard, options: &Options) -> Result<Box<dyn Kernel>, Error> {
+    let board = &found.address;
+    let number = found.group.as_ref().map_or(0, |g| g.number);
+    let folder = sysfs.folder(board);
+    let by_group = || -> Result<Box<dyn Kernel>, Error> { Ok(Box::new(group::Group::open(board, number, &folder)?)) };
+    #[cfg(feature = "iommufd")]
+    let by_iommufd = || -> Result<Box<dyn Kernel>, Error> { Ok(Box::new(iommufd::Iommufd::open(board, &folder)?)) };
+    #[cfg(not(feature = "iommufd"))]
+    let by_iommufd = || {
+        let source = io::Error::new(io::ErrorKind::Unsupported, "this build lacks the feature `iommufd`");
+        Err(Error::Kernel { board: board.clone(), call: "opening through iommufd", source })
+    };
+    match options.interface {
+        Interface::Group => by_group(),
+        Interface::Iommufd => by_iommufd(),
+        Interface::Auto if cfg!(feature = "iommufd") && found.cdev.is_some() && sysfs.has_iommufd() => by_iommufd(),
+        Interface::Auto => by_group(),
+    }
+}

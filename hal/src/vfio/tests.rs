@@ -1,0 +1,286 @@
+//! [`VfioBoard`] over a kernel made of a file, which refuses, unplugs and runs out of memory on request. What the real
+//! kernel does is tested in a virtual machine (tests/vm).
+
+use std::fs::File;
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::libc::{EINVAL, EIO, ENOMEM};
+
+use super::ioctl::Region;
+use super::kernel::{Kernel, index};
+use super::{COMMAND, Error, Interface, Options, VfioBoard};
+use crate::board::{Bar, Board, Chip, Identity, Wake};
+use crate::dma::DmaMemory;
+use crate::{ErrorKind, sysfs};
+
+const BAR0: u64 = 0x10000;
+const BAR2: u64 = 0x20000;
+
+/// What the file-made kernel was asked for, and what it shall answer.
+#[derive(Default)]
+struct Script {
+    log: Vec<String>,
+    refuse_map: Option<i32>,
+    refuse_unmap: Option<i32>,
+    refuse_reset: Option<i32>,
+    no_msi: bool,
+}
+
+struct FileKernel {
+    file: File,
+    script: Arc<Mutex<Script>>,
+}
+
+impl FileKernel {
+    fn say(&self, what: String) {
+        self.script.lock().expect("one thread").log.push(what);
+    }
+
+    fn refused(&self, pick: fn(&Script) -> Option<i32>) -> io::Result<()> {
+        pick(&self.script.lock().expect("one thread")).map_or(Ok(()), |e| Err(io::Error::from_raw_os_error(e)))
+    }
+}
+
+impl Kernel for FileKernel {
+    fn interface(&self) -> String {
+        "a file".into()
+    }
+    fn device(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+    fn region(&self, index: u32) -> io::Result<Region> {
+        let region = |size, offset, mappable| Region { size, offset, readable: true, writable: true, mappable };
+        Ok(match index {
+            0 => region(0x4000, BAR0, std::iter::once(0..0x4000).collect()),
+            // The middle page must go through the file, as an MSI-X table would.
+            2 => region(0x3000, BAR2, vec![0..0x1000, 0x2000..0x3000]),
+            index::CONFIG => region(4096, 0, vec![]),
+            _ => Region::default(),
+        })
+    }
+    fn vectors(&self, index: u32) -> io::Result<u32> {
+        Ok(u32::from(!self.script.lock().expect("one thread").no_msi && index == index::MSI))
+    }
+    fn signal(&self, index: u32, event: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        self.say(format!("signal {index} {}", if event.is_some() { "on" } else { "off" }));
+        Ok(())
+    }
+    fn reset(&self) -> io::Result<()> {
+        self.say("reset".into());
+        self.refused(|s| s.refuse_reset)?;
+        self.file.write_all_at(&[0; 4], COMMAND.into())
+    }
+    fn iova_ranges(&self) -> io::Result<Vec<RangeInclusive<u64>>> {
+        Ok(vec![0..=0xfedf_ffff, 0xfef0_0000..=0xffff_ffff])
+    }
+    fn map(&self, iova: u64, memory: &DmaMemory) -> io::Result<()> {
+        self.say(format!("map {iova:#x} {:#x}", memory.len()));
+        self.refused(|s| s.refuse_map)
+    }
+    fn unmap(&self, iova: u64, len: usize) -> io::Result<()> {
+        self.say(format!("unmap {iova:#x} {len:#x}"));
+        self.refused(|s| s.refuse_unmap)
+    }
+}
+
+impl Drop for FileKernel {
+    fn drop(&mut self) {
+        let mut command = [0; 4];
+        self.file.read_exact_at(&mut command, COMMAND.into()).expect("the file has a command register");
+        self.say(format!("close, command {:#x}", u32::from_le_bytes(command)));
+    }
+}
+
+struct Bench {
+    board: VfioBoard,
+    file: File,
+    script: Arc<Mutex<Script>>,
+}
+
+impl Bench {
+    fn new(script: Script) -> Self {
+        let file = tempfile::tempfile().expect("a temporary file");
+        file.set_len(0x30000).expect("room for the regions");
+        // Vendor and device; status with write-one-to-clear bits set, to see that they are not written back.
+        for (at, value) in [(0, 0xbca1_1e7c_u32), (COMMAND.into(), 0xf910_0000)] {
+            file.write_all_at(&value.to_le_bytes(), at).expect("written");
+        }
+        let script = Arc::new(Mutex::new(script));
+        let kernel = FileKernel { file: file.try_clone().expect("a second handle"), script: script.clone() };
+        let identity = Identity {
+            name: "0000:03:00.0".into(),
+            vendor: sysfs::VENDOR,
+            device: 0xbca1,
+            chip: Chip::Akd1000,
+            simulated: false,
+        };
+        let board = VfioBoard::with_kernel(identity, Box::new(kernel), &Options::default()).expect("opens");
+        Self { board, file, script }
+    }
+
+    fn word(&self, at: u64) -> u32 {
+        let mut bytes = [0; 4];
+        self.file.read_exact_at(&mut bytes, at).expect("inside the file");
+        u32::from_le_bytes(bytes)
+    }
+
+    fn log(&self) -> Vec<String> {
+        std::mem::take(&mut self.script.lock().expect("one thread").log)
+    }
+}
+
+fn vfio(error: crate::Error) -> Error {
+    match error {
+        crate::Error::Vfio(e) => e,
+        other => panic!("not a VFIO error: {other}"),
+    }
+}
+
+#[test]
+fn words_reach_mapped_and_unmapped_parts() {
+    let bench = Bench::new(Script::default());
+    assert_eq!(Bar::ALL.map(|b| bench.board.bar_len(b)), [0x4000, 0x3000, 0]);
+    for (bar, offset, at) in [
+        (Bar::Bar0, 0, BAR0),
+        (Bar::Bar0, 0x3ffc, BAR0 + 0x3ffc),
+        (Bar::Bar2, 0xffc, BAR2 + 0xffc),
+        (Bar::Bar2, 0x1000, BAR2 + 0x1000),
+        (Bar::Bar2, 0x2ffc, BAR2 + 0x2ffc),
+    ] {
+        let value = 0xa5a5_0000 | offset as u32;
+        bench.board.write(bar, offset, value).expect("inside");
+        assert_eq!(bench.word(at), value, "{bar:?}+{offset:#x} written");
+        assert_eq!(bench.board.read(bar, offset).expect("inside"), value, "{bar:?}+{offset:#x} read");
+    }
+    for (bar, offset) in
+        [(Bar::Bar0, 0x4000), (Bar::Bar0, 2), (Bar::Bar0, u64::MAX - 3), (Bar::Bar2, 0x3000), (Bar::Bar4, 0)]
+    {
+        let error = bench.board.read(bar, offset).expect_err("outside");
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(matches!(error, crate::Error::Access { offset: o, .. } if o == offset));
+        assert!(bench.board.write(bar, offset, 0).is_err());
+    }
+    assert_eq!(bench.board.config_read(0).expect("vendor"), 0xbca1_1e7c);
+    assert!(bench.board.config_read(4096).is_err() && bench.board.config_read(6).is_err());
+}
+
+#[test]
+fn opening_turns_decoding_and_bus_mastering_on_and_leaves_status_alone() {
+    let bench = Bench::new(Script::default());
+    assert_eq!(bench.word(COMMAND.into()), 0x0000_0006, "status bits are write-one-to-clear: zero means untouched");
+    assert_eq!(bench.log(), ["signal 1 on"]);
+    bench.board.config_write(COMMAND, 0x4).expect("decoding off");
+    assert!(matches!(vfio(bench.board.read(Bar::Bar0, 0).expect_err("off")), Error::DecodeOff { .. }));
+    bench.board.config_write(COMMAND, 0x6).expect("decoding on");
+    assert!(bench.board.read(Bar::Bar0, 0).is_ok());
+}
+
+#[test]
+fn all_ones_are_believed_only_while_the_vendor_id_answers() {
+    let bench = Bench::new(Script::default());
+    bench.board.write(Bar::Bar0, 0x50, u32::MAX).expect("inside");
+    assert_eq!(bench.board.read(Bar::Bar0, 0x50).expect("a value"), u32::MAX);
+    bench.file.write_all_at(&[0xff; 4], 0).expect("unplugged");
+    let error = bench.board.read(Bar::Bar0, 0x50).expect_err("gone");
+    assert_eq!(error.kind(), ErrorKind::Lost);
+    assert!(matches!(error, crate::Error::DeviceLost { register, .. } if register == "BAR0 + 0x50"));
+}
+
+#[test]
+fn buffers_are_mapped_apart_and_unmapped_when_dropped() {
+    let bench = Bench::new(Script::default());
+    bench.log();
+    let a = bench.board.allocate(1).expect("a page");
+    let b = bench.board.allocate(3 << 20).expect("3 MiB");
+    assert_eq!((a.iova(), a.len()), (0x1000, 4096));
+    assert_eq!(b.iova() % (2 << 20), 0, "large mappings start on a large page");
+    assert_eq!(bench.board.mappings(), 2);
+    drop((a, b));
+    assert_eq!(bench.board.mappings(), 0);
+    assert_eq!(
+        bench.log(),
+        ["map 0x1000 0x1000", "map 0x200000 0x300000", "unmap 0x1000 0x1000", "unmap 0x200000 0x300000"]
+    );
+}
+
+#[test]
+fn refused_mappings_leak_nothing() {
+    for errno in [ENOMEM, EINVAL] {
+        let bench = Bench::new(Script { refuse_map: Some(errno), ..Script::default() });
+        let error = vfio(bench.board.allocate(4096).expect_err("refused"));
+        assert!(
+            matches!(error, Error::Dma { iova: 0x1000, len: 4096, .. } | Error::LockedMemory { needed: 4096, .. }),
+            "{error}"
+        );
+        assert_eq!(bench.board.mappings(), 0);
+    }
+    // A range that could not be unmapped is never given out again.
+    let bench = Bench::new(Script { refuse_unmap: Some(EIO), ..Script::default() });
+    drop(bench.board.allocate(4096).expect("mapped"));
+    assert_eq!(bench.board.mappings(), 1);
+    assert_eq!(bench.board.allocate(4096).expect("mapped").iova(), 0x3000);
+    let error = vfio(bench.board.allocate(5 << 30).expect_err("more than 4 GiB of IOVA"));
+    assert!(matches!(error, Error::NoIova { .. } | Error::LockedMemory { .. }), "{error}");
+}
+
+#[test]
+fn reset_makes_buffers_stale_and_says_when_it_fails() {
+    let bench = Bench::new(Script::default());
+    let before = bench.board.allocate(4096).expect("a page");
+    bench.board.reset().expect("resets");
+    assert_eq!((before.generation(), bench.board.generation()), (0, 1));
+    assert_eq!(bench.word(COMMAND.into()) & 6, 6, "decoding and bus mastering are on again");
+    for (errno, no_method) in [(EINVAL, true), (EIO, false)] {
+        bench.script.lock().expect("one thread").refuse_reset = Some(errno);
+        let error = vfio(bench.board.reset().expect_err("refused"));
+        assert_eq!(matches!(error, Error::NoReset { .. }), no_method, "{error}");
+    }
+    assert_eq!(bench.board.generation(), 3, "a failed reset may have reset half: buffers are stale all the same");
+}
+
+#[test]
+fn waits_end_by_time_or_say_that_there_is_no_interrupt() {
+    let bench = Bench::new(Script::default());
+    assert_eq!(bench.board.wait_interrupt(Duration::ZERO).expect("waits"), Wake::TimedOut);
+    let bench = Bench::new(Script { no_msi: true, ..Script::default() });
+    let error = bench.board.wait_interrupt(Duration::ZERO).expect_err("none");
+    assert!(matches!(error, crate::Error::Interrupts { .. }));
+}
+
+#[test]
+fn teardown_stops_silences_unmaps_and_closes_in_this_order() {
+    let Bench { board, script, .. } = Bench::new(Script::default());
+    let buffer = board.allocate(4096).expect("a page");
+    script.lock().expect("one thread").log.clear();
+    drop(board);
+    drop(buffer);
+    assert_eq!(
+        script.lock().expect("one thread").log,
+        ["signal 1 off", "unmap 0x1000 0x1000", "close, command 0x2"],
+        "bus mastering (4) off before all, the device open until its last mapping is gone"
+    );
+}
+
+#[test]
+fn sysfs_decides_before_a_node_is_opened() {
+    let root = sysfs::tests::tree("busy-machine");
+    let sysfs = sysfs::Sysfs::at(root.path());
+    let open = |address: &str| {
+        let options = Options { interface: Interface::Group, ..Options::default() };
+        VfioBoard::open_with(&sysfs, address, &options).err().expect("no real device here")
+    };
+    assert!(matches!(vfio(open("0000:99:00.0")), Error::NoSuchFunction { .. }));
+    assert!(matches!(vfio(open("../../etc")), Error::NoSuchFunction { .. }));
+    assert!(matches!(open("0000:00:1f.2"), crate::Error::NotAkida { vendor: 0x8086, .. }));
+    assert!(matches!(vfio(open("0000:03:00.0")), Error::WrongDriver { driver: Some(d), .. } if d == "akida-pcie"));
+    assert!(
+        matches!(vfio(open("0000:04:00.0")), Error::SharedGroup { group: 15, others, .. } if others == ["0000:04:00.1 (snd_hda_intel)"])
+    );
+    assert!(matches!(vfio(open("0000:07:00.0")), Error::Unconfined { .. }));
+    assert!(matches!(vfio(open("0000:08:00.0")), Error::NoIommu { .. }));
+}
