@@ -3,5 +3,6 @@
 //! Data flows one way: model, mapping, program, board. This crate never names a kind of board.
 
 pub mod edge;
+pub mod mapping;
 pub mod model;
 pub mod reference;

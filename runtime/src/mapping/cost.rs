@@ -1,0 +1,42 @@
+//! When another hardware sequence is worth its reprogramming.
+//!
+//! A model in several hardware sequences reprograms the board for each of them, batch by batch. That pays when the
+//! host would need longer for the layers than the board is reprogrammed in. Both are estimated with two round figures,
+//! on the safe side for the board, so that the decision is the same on every machine:
+//!
+//! - the host makes [`HOST_MACS_PER_SECOND`] multiply-adds a second,
+//! - [`PROGRAM_BYTES_PER_SECOND`] are moved while programming. The AKD1000 takes 999,868 cycles (3.3 ms at 300 MHz) for
+//!   a program of 1.36 MB (targets.md 5.2): 400 MB/s.
+//!
+//! With fewer sequences than two nothing is ever reprogrammed, so the last of two saves both programs.
+
+use super::HardwareSequence;
+
+/// What host kernels do at least.
+pub const HOST_MACS_PER_SECOND: u64 = 2_000_000_000;
+/// What programming moves.
+pub const PROGRAM_BYTES_PER_SECOND: u64 = 400_000_000;
+
+/// A sequence that is not worth it, with the two sides of the comparison in multiply-adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotWorth {
+    /// Which of the sequences.
+    pub index: usize,
+    /// Multiply-adds of its layers in a batch.
+    pub macs: u64,
+    /// Multiply-adds the host makes while what it costs is programmed.
+    pub threshold: u64,
+}
+
+/// The sequence to move to the host next, if there is one: that with the least work, when its work in a batch is less
+/// than what the host could do in the time of the reprogramming it causes.
+pub fn not_worth(sequences: &[&HardwareSequence], batch: usize) -> Option<NotWorth> {
+    if sequences.len() < 2 {
+        return None;
+    }
+    let (index, least) = sequences.iter().enumerate().min_by_key(|(i, s)| (s.macs(), *i))?;
+    let saved: usize = if sequences.len() == 2 { sequences.iter().map(|s| s.bytes()).sum() } else { least.bytes() };
+    let macs = least.macs() * batch as u64;
+    let threshold = saved as u64 * (HOST_MACS_PER_SECOND / PROGRAM_BYTES_PER_SECOND);
+    (macs < threshold).then_some(NotWorth { index, macs, threshold })
+}

@@ -1,0 +1,165 @@
+//! A mapping as text and JSON: what is where, how full the NPs are, why the model is cut, what does not fit and by how
+//! much.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::stage::Role;
+use super::{HardwareOutput, HardwareSequence, HostStep, Mapping, PassPlan, Placed, Sequence};
+use crate::model::Model;
+
+/// One hardware layer of a pass: the parts that share a layer id.
+fn layers(pass: &PassPlan) -> Vec<&[Placed]> {
+    pass.placed.chunk_by(|a, b| a.part.layer == b.part.layer).collect()
+}
+
+/// `8 CNP1`, `1 HRC`, `1 FNP2, 2 FNP3`.
+pub fn components(parts: &[Placed]) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for part in parts {
+        let kind = if part.kind.is_empty() {
+            "HRC".to_owned()
+        } else {
+            part.kind.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join("+")
+        };
+        match counts.iter_mut().find(|(k, _)| *k == kind) {
+            Some((_, n)) => *n += 1,
+            None => counts.push((kind, 1)),
+        }
+    }
+    counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect::<Vec<_>>().join(", ")
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Layer => "",
+        Role::PassThrough => " (identity)",
+    }
+}
+
+fn span(origin: u16, len: u16) -> String {
+    format!("{origin}..{}", u32::from(origin) + u32::from(len))
+}
+
+fn hardware_text(out: &mut String, model: &Model, number: usize, sequence: &HardwareSequence) -> std::fmt::Result {
+    let nps: usize = sequence.passes.iter().flat_map(|p| &p.placed).filter(|p| !p.kind.is_empty()).count();
+    writeln!(
+        out,
+        "sequence {number}: hardware, {} pass, {nps} NPs, program {} bytes, {} multiply-adds",
+        sequence.passes.len(),
+        sequence.bytes(),
+        sequence.macs()
+    )?;
+    for (number, pass) in sequence.passes.iter().enumerate() {
+        if sequence.passes.len() > 1 {
+            writeln!(out, " pass {number}")?;
+        }
+        for parts in layers(pass) {
+            let layer = &model.layers[parts[0].layer];
+            writeln!(out, "  {}{}: {}", layer.name, role(parts[0].role), components(parts))?;
+            for p in parts {
+                let (s, l) = (&p.sram, &p.part);
+                write!(
+                    out,
+                    "    {:<12} rows {} columns {} filters {}",
+                    p.np.to_string(),
+                    span(l.out_rows.origin, l.out_rows.len),
+                    span(l.out_columns.origin, l.out_columns.len),
+                    span(l.filters.origin, l.filters.len)
+                )?;
+                if l.inputs.len > 0 {
+                    write!(out, " inputs {}", span(l.inputs.origin, l.inputs.len))?;
+                }
+                write!(out, "; SRAM packet {} filter {} parameter {}", s.packet, s.filter, s.parameter)?;
+                if s.external > 0 {
+                    write!(out, "; device memory {}", s.external)?;
+                }
+                writeln!(out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Mapping {
+    /// For people.
+    pub fn text(&self, model: &Model) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write_text(&mut out, model);
+        out
+    }
+
+    fn write_text(&self, out: &mut String, model: &Model) -> std::fmt::Result {
+        for (number, sequence) in self.sequences.iter().enumerate() {
+            match sequence {
+                Sequence::Hardware(h) => hardware_text(out, model, number, h)?,
+                Sequence::Host(h) => {
+                    writeln!(out, "sequence {number}: host")?;
+                    for (step, reason) in &h.steps {
+                        let what = match step {
+                            HostStep::Layer(_) => "",
+                            HostStep::Finish { .. } => " (end)",
+                        };
+                        writeln!(out, "  {}{what}: {reason}", model.layers[step.layer()].name)?;
+                    }
+                }
+            }
+        }
+        for remark in &self.remarks {
+            writeln!(out, "note: {}: {}", model.layers[remark.layer].name, remark.text)?;
+        }
+        Ok(())
+    }
+
+    /// For programs. Keys stay.
+    pub fn json(&self, model: &Model) -> Value {
+        let name = |layer: usize| model.layers[layer].name.as_str();
+        let sequences: Vec<Value> = self
+            .sequences
+            .iter()
+            .map(|sequence| match sequence {
+                Sequence::Host(h) => json!({
+                    "on": "host",
+                    "steps": h.steps.iter().map(|(step, reason)| json!({
+                        "layer": name(step.layer()),
+                        "finishes_slices": match step { HostStep::Finish { slices, .. } => *slices, HostStep::Layer(_) => 0 },
+                        "reason": reason,
+                    })).collect::<Vec<_>>(),
+                }),
+                Sequence::Hardware(h) => json!({
+                    "on": "hardware",
+                    "layers": h.layers.iter().map(|&l| name(l)).collect::<Vec<_>>(),
+                    "program_bytes": h.bytes(),
+                    "macs": h.macs(),
+                    "slices": match h.output { HardwareOutput::Slices { slices, .. } => slices, HardwareOutput::Tensor(_) => 1 },
+                    "passes": h.passes.iter().map(|pass| layers(pass).into_iter().map(|parts| json!({
+                        "layer": name(parts[0].layer),
+                        "role": parts[0].role,
+                        "components": components(parts),
+                        "parts": parts.iter().map(part_json).collect::<Vec<_>>(),
+                    })).collect::<Vec<_>>()).collect::<Vec<_>>(),
+                }),
+            })
+            .collect();
+        json!({
+            "version": self.version.to_string(),
+            "sequences": sequences,
+            "remarks": self.remarks.iter().map(|r| json!({ "layer": name(r.layer), "text": r.text })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn part_json(p: &Placed) -> Value {
+    let l = &p.part;
+    json!({
+        "np": p.np.to_string(),
+        "rows": [l.out_rows.origin, l.out_rows.len],
+        "columns": [l.out_columns.origin, l.out_columns.len],
+        "filters": [l.filters.origin, l.filters.len],
+        "inputs": [l.inputs.origin, l.inputs.len],
+        "sram": p.sram,
+        "macs": p.macs,
+    })
+}

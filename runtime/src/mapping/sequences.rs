@@ -1,0 +1,280 @@
+//! The model cut into hardware and host sequences.
+//!
+//! A hardware sequence is a run of layers with one tensor in and one tensor out. From the first layer that is not done
+//! yet, the longest run that can be built and placed becomes one; a layer with which none begins goes to the host, with
+//! the reason. Then [`super::cost`] sends sequences that are not worth their reprogramming to the host.
+
+use akida_hal::mesh::Mesh;
+
+use super::{
+    HardwareOutput, HardwareSequence, HostSequence, HostStep, MapError, MapOptions, Mapping, Reason, Remark, Sequence,
+    Sequences, cost, encode, place, place::Seat, stage, stage::Stage,
+};
+use crate::model::{LayerKind, Model, TensorId};
+
+/// Cuts a model that is for this mesh's target.
+pub fn cut(model: &Model, mesh: &Mesh, options: &MapOptions) -> Result<Mapping, MapError> {
+    let outputs = match options.upto {
+        Some(tensor) if tensor > model.layers.len() => {
+            return Err(MapError::NoSuchTensor { tensor, count: model.layers.len() + 1 });
+        }
+        Some(tensor) => vec![tensor],
+        None => model.outputs.iter().map(|o| o.tensor).collect(),
+    };
+    let cutter = Cutter { model, mesh, options, needed: needed(model, &outputs)?, outputs };
+    let mut host: Vec<(usize, Reason)> = Vec::new();
+    let (mut sequences, mut remarks) = cutter.sequences(&host)?;
+    if options.sequences == Sequences::Auto && !options.hw_only {
+        while let Some((layers, reason)) = not_worth(&sequences, options.batch) {
+            host.extend(layers.into_iter().map(|l| (l, reason.clone())));
+            (sequences, remarks) = cutter.sequences(&host)?;
+        }
+    }
+    Ok(Mapping { version: mesh.version, sequences, outputs: cutter.outputs, remarks })
+}
+
+/// The layers of the next sequence that is not worth it, and the reason.
+fn not_worth(sequences: &[Sequence], batch: usize) -> Option<(Vec<usize>, Reason)> {
+    let hardware: Vec<_> = sequences
+        .iter()
+        .filter_map(|s| match s {
+            Sequence::Hardware(h) => Some(&**h),
+            Sequence::Host(_) => None,
+        })
+        .collect();
+    let verdict = cost::not_worth(&hardware, batch)?;
+    let threshold = verdict.threshold;
+    let reason = Reason {
+        rule: "host.cost",
+        limit: format!("the {threshold} multiply-adds that the host makes while the board is reprogrammed"),
+        value: format!("{} multiply-adds in a batch of {batch}", verdict.macs),
+        remedy: "--sequences all puts them on the board".into(),
+    };
+    Some((hardware[verdict.index].layers.clone(), reason))
+}
+
+/// Layers that the outputs depend on, ascending.
+fn needed(model: &Model, outputs: &[TensorId]) -> Result<Vec<usize>, MapError> {
+    let mut wanted = vec![false; model.layers.len() + 1];
+    for &tensor in outputs {
+        *wanted.get_mut(tensor).ok_or(MapError::NoSuchTensor { tensor, count: model.layers.len() + 1 })? = true;
+    }
+    for (index, layer) in model.layers.iter().enumerate().rev() {
+        for &input in &layer.inputs {
+            if input > index {
+                let what = format!("takes tensor {input}, which is made later");
+                return Err(MapError::Model { layer: layer.name.clone(), what });
+            }
+            wanted[input] |= wanted[index + 1];
+        }
+    }
+    Ok((0..model.layers.len()).filter(|&i| wanted[i + 1]).collect())
+}
+
+struct Cutter<'a> {
+    model: &'a Model,
+    mesh: &'a Mesh,
+    options: &'a MapOptions,
+    needed: Vec<usize>,
+    outputs: Vec<TensorId>,
+}
+
+impl Cutter<'_> {
+    fn sequences(&self, host: &[(usize, Reason)]) -> Result<(Vec<Sequence>, Vec<Remark>), MapError> {
+        let (mut sequences, mut remarks) = (Vec::<Sequence>::new(), Vec::new());
+        let mut at = 0;
+        while at < self.needed.len() {
+            let index = self.needed[at];
+            let demoted = host.iter().find(|(l, _)| *l == index).map(|(_, r)| r.clone());
+            let outcome = match demoted {
+                Some(reason) => Outcome::Host(reason),
+                None => self.longest(at, host)?,
+            };
+            let (steps, taken) = match outcome {
+                Outcome::Host(reason) => {
+                    self.refuse_if_hw_only(index, &reason)?;
+                    (Some((HostStep::Layer(index), reason)), 1)
+                }
+                Outcome::Hardware { sequence, stopped, remarks: more } => {
+                    let taken = sequence.layers.len();
+                    if let (true, Some((layer, reason))) = (at + taken < self.needed.len() || at > 0, stopped) {
+                        self.refuse_if_hw_only(layer, &reason)?;
+                    }
+                    remarks.extend(more);
+                    let finish = match sequence.output {
+                        HardwareOutput::Slices { layer, slices } => {
+                            Some((HostStep::Finish { layer, slices }, self.finish_reason(layer, slices)))
+                        }
+                        HardwareOutput::Tensor(_) => None,
+                    };
+                    sequences.push(Sequence::Hardware(sequence));
+                    (finish, taken)
+                }
+            };
+            if let Some(step) = steps {
+                match sequences.last_mut() {
+                    Some(Sequence::Host(h)) => h.steps.push(step),
+                    _ => sequences.push(Sequence::Host(HostSequence { steps: vec![step] })),
+                }
+            }
+            at += taken;
+        }
+        let hardware = sequences.iter().filter(|s| matches!(s, Sequence::Hardware(_))).count();
+        if self.options.hw_only && (hardware > 1 || sequences.len() > hardware) {
+            // A cut without a broken rule behind it: the piece after it has other inputs or outputs.
+            let layer = self.needed.last().map_or(String::new(), |&l| self.model.layers[l].name.clone());
+            let reason = Reason {
+                rule: "sequence.single",
+                limit: "one hardware sequence".into(),
+                value: format!("{} sequences", sequences.len()),
+                remedy: "allow several sequences".into(),
+            };
+            return Err(MapError::NotOnHardware { layer, reason });
+        }
+        Ok((sequences, remarks))
+    }
+
+    fn refuse_if_hw_only(&self, layer: usize, reason: &Reason) -> Result<(), MapError> {
+        match self.options.hw_only {
+            true => {
+                Err(MapError::NotOnHardware { layer: self.model.layers[layer].name.clone(), reason: reason.clone() })
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn finish_reason(&self, layer: usize, slices: usize) -> Reason {
+        let inputs = match &self.model.layers[layer].kind {
+            LayerKind::Dense(dense) => dense.weights.filter_len(),
+            _ => 0,
+        };
+        Reason {
+            rule: "akida2.dense.inputs",
+            limit: "at most 2048 inputs".into(),
+            value: format!(
+                "{inputs} inputs, done in {slices} slices on the board; the host adds them, bias and activation"
+            ),
+            remedy: "pool or stride more before it".into(),
+        }
+    }
+
+    /// The longest hardware sequence from `needed[at]` on.
+    fn longest(&self, at: usize, host: &[(usize, Reason)]) -> Result<Outcome, MapError> {
+        let mut best: Option<Planned<'_>> = None;
+        let mut stopped: Option<(usize, Reason)> = None;
+        let mut failures = 0;
+        for end in at + 1..=self.needed.len() {
+            let piece = &self.needed[at..end];
+            let last = piece[piece.len() - 1];
+            if let Some((layer, reason)) = host.iter().find(|(l, _)| *l == last) {
+                stopped.get_or_insert((*layer, reason.clone()));
+                break;
+            }
+            let Some(input) = self.single_input(piece) else {
+                stopped.get_or_insert((last, open_ended("one tensor in")));
+                continue;
+            };
+            if !self.single_output(piece) {
+                continue;
+            }
+            match self.plan(piece, input)? {
+                Ok(planned) => {
+                    best = Some(planned);
+                    (stopped, failures) = (None, 0);
+                }
+                // The nearest reason is the one to tell. A longer piece can do where a shorter one cannot (max pooling
+                // followed by a convolution), but not by much.
+                Err(refusal) => {
+                    stopped.get_or_insert(refusal);
+                    failures += 1;
+                    if failures > PATIENCE {
+                        break;
+                    }
+                }
+            }
+        }
+        match best {
+            Some(planned) => {
+                let (sequence, remarks) = self.encode(planned)?;
+                Ok(Outcome::Hardware { sequence: Box::new(sequence), stopped, remarks })
+            }
+            None => {
+                let (_, reason) = stopped.unwrap_or((self.needed[at], open_ended("one tensor out")));
+                Ok(Outcome::Host(reason))
+            }
+        }
+    }
+
+    /// The only tensor that a piece takes from outside.
+    fn single_input(&self, piece: &[usize]) -> Option<TensorId> {
+        let mut outside = piece
+            .iter()
+            .flat_map(|&l| &self.model.layers[l].inputs)
+            .copied()
+            .filter(|&t| t == 0 || !piece.contains(&(t - 1)));
+        let first = outside.next()?;
+        outside.all(|t| t == first).then_some(first)
+    }
+
+    /// Whether only the last layer's output is used outside.
+    fn single_output(&self, piece: &[usize]) -> bool {
+        let (last, inner) = (piece[piece.len() - 1], &piece[..piece.len() - 1]);
+        let used_outside = |tensor: TensorId| {
+            self.outputs.contains(&tensor)
+                || self.needed.iter().any(|l| *l > last && self.model.layers[*l].inputs.contains(&tensor))
+        };
+        inner.iter().all(|&l| !used_outside(l + 1))
+    }
+
+    /// Builds and places a piece.
+    fn plan(&self, piece: &[usize], input: TensorId) -> Result<Result<Planned<'_>, stage::Refusal>, MapError> {
+        let last = piece[piece.len() - 1];
+        let built = match stage::build(self.model, piece, input, last + 1, self.options)? {
+            Ok(built) => built,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut stages = built.stages;
+        Ok(match place::place(&mut stages, self.mesh, self.options.mode) {
+            Ok(seats) => Ok(Planned { layers: piece.to_vec(), input, stages, seats, remarks: built.remarks }),
+            Err(reason) => Err((last, reason)),
+        })
+    }
+
+    fn encode(&self, planned: Planned) -> Result<(HardwareSequence, Vec<Remark>), MapError> {
+        let Planned { layers, input, stages, seats, remarks } = planned;
+        let (output, last) = (stages.len() - 1, layers[layers.len() - 1]);
+        let (plan, pass) = encode::pass(self.model, &stages, &seats, output, self.mesh)?;
+        let program = encode::program(&stages, vec![pass], self.model.tensor(input), output, self.mesh);
+        let output = match stages[output].slices {
+            1 => HardwareOutput::Tensor(last + 1),
+            slices => HardwareOutput::Slices { layer: last, slices },
+        };
+        Ok((HardwareSequence { layers, input, output, passes: vec![plan], program }, remarks))
+    }
+}
+
+/// How many longer pieces are tried after one that cannot be.
+const PATIENCE: usize = 4;
+
+/// A piece that fits.
+struct Planned<'m> {
+    layers: Vec<usize>,
+    input: TensorId,
+    stages: Vec<Stage<'m>>,
+    seats: Vec<Seat>,
+    remarks: Vec<Remark>,
+}
+
+enum Outcome {
+    Hardware { sequence: Box<HardwareSequence>, stopped: Option<(usize, Reason)>, remarks: Vec<Remark> },
+    Host(Reason),
+}
+
+fn open_ended(what: &str) -> Reason {
+    Reason {
+        rule: "sequence.ends",
+        limit: format!("a hardware sequence has {what}"),
+        value: "branches cross the cut".into(),
+        remedy: "keep both branches on the hardware".into(),
+    }
+}
