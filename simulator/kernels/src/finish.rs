@@ -1,0 +1,289 @@
+//! From accumulator to output: saturation, bias, activation, scale-out (quantization.md 5.1, 5.2, 5.9.2, 6.4).
+
+use crate::{Output, PrepareError};
+
+/// Entries of a look-up table: indices 0..=1023, then -1024..=-1.
+const LUT_ENTRIES: usize = 2048;
+
+/// Where numbers saturate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// As the chip: the sum of products at `accumulator_bits` before the bias, the product with the scale at 32.
+    Chip {
+        /// 8..=32.
+        accumulator_bits: u8,
+    },
+    /// As the quantized graph: only the output saturates. Sums of products are below 2^31 by construction.
+    Graph,
+}
+
+/// `floor(a * m / 2^k + 1/2)`, per filter.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Scale {
+    /// M.
+    pub m: Vec<u8>,
+    /// k of S_out = 2^k, -31..=32: right shift, or left when negative.
+    pub k: Vec<i8>,
+}
+
+/// `clip(ceil((p - threshold) / (step * 2^(4 - bits))), 0, 2^bits - 1)` per filter, for 1, 2 and 4 bits (Akida 1.0).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Steps {
+    /// Fire thresholds.
+    pub threshold: Vec<i32>,
+    /// Steps with four fractional bits: `floor(16 * step)`. With 0 whatever is above the threshold gives the maximum.
+    pub step_16ths: Vec<u32>,
+}
+
+/// What happens to an accumulator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `max(a, 0)`.
+    Relu,
+    /// `clamp(a, 0, max)`, one maximum per filter.
+    Clipped(Vec<i32>),
+    /// Scaled to 11 bits, then looked up: 2048 entries for indices 0..=1023, -1024..=-1.
+    Lut {
+        /// The table.
+        table: Vec<i16>,
+        /// To the index.
+        scale: Scale,
+    },
+    /// Akida 1.0; excludes a [`Scale`].
+    Steps(Steps),
+}
+
+/// Everything behind the sum of products. Vectors have one value per filter of the tile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// Where numbers saturate.
+    pub arithmetic: Arithmetic,
+    /// Added to the sum; empty: none.
+    pub bias: Vec<i32>,
+    /// Activation.
+    pub activation: Activation,
+    /// None: potentials leave (32 bits), or steps.
+    pub scale: Option<Scale>,
+    /// 1, 2, 4, 8, or 32.
+    pub output_bits: u8,
+    /// Whether output elements are signed.
+    pub output_signed: bool,
+}
+
+/// Bounds of integers of this width.
+pub(crate) fn bounds(bits: u8, signed: bool) -> (i64, i64) {
+    if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) }
+}
+
+/// `a * m / 2^k`, half up, held in `low..=high`, the product saturating at 32 bits on a chip.
+pub(crate) fn scale_out(a: i64, m: u8, k: i8, chip: bool, (low, high): (i64, i64)) -> i64 {
+    const LOW: i64 = i32::MIN as i64;
+    const HIGH: i64 = i32::MAX as i64;
+    let product = a * i64::from(m);
+    let product = if chip { product.clamp(LOW, HIGH) } else { product };
+    let scaled = match k {
+        1.. => (product + (1 << (k - 1))) >> k,
+        // What is beyond 32 bits saturates anyway, so holding it there first changes nothing and cannot overflow.
+        _ => product.clamp(LOW, HIGH) << -k,
+    };
+    scaled.clamp(low, high)
+}
+
+pub(crate) fn check_shift(what: &'static str, k: i8) -> Result<(), PrepareError> {
+    if (-31..=32).contains(&k) { Ok(()) } else { Err(PrepareError::Range { what, value: k.into(), min: -31, max: 32 }) }
+}
+
+fn check_len(what: &'static str, got: usize, expected: usize) -> Result<(), PrepareError> {
+    if got == expected { Ok(()) } else { Err(PrepareError::Length { what, got, expected }) }
+}
+
+impl Scale {
+    fn check(&self, filters: usize) -> Result<(), PrepareError> {
+        check_len("scales", self.m.len(), filters)?;
+        check_len("shifts of scales", self.k.len(), filters)?;
+        self.k.iter().try_for_each(|&k| check_shift("shift of a scale", k))
+    }
+
+    fn apply(&self, a: i64, filter: usize, chip: bool, bounds: (i64, i64)) -> i64 {
+        scale_out(a, self.m[filter], self.k[filter], chip, bounds)
+    }
+}
+
+/// [`Finish`], checked and with thresholds as interval edges.
+#[derive(Clone, Debug)]
+pub(crate) struct Finisher {
+    finish: Finish,
+    filters: usize,
+    sum_bounds: (i64, i64),
+    output_bounds: (i64, i64),
+    /// Steps: `edges[n * filters + f]`; the activation is how many of a filter's edges lie below its potential.
+    edges: Vec<i32>,
+}
+
+impl Finisher {
+    pub(crate) fn new(finish: Finish, filters: usize) -> Result<Self, PrepareError> {
+        if !finish.bias.is_empty() {
+            check_len("biases", finish.bias.len(), filters)?;
+        }
+        if !matches!(finish.output_bits, 1 | 2 | 4 | 8 | 32) {
+            let value = finish.output_bits.into();
+            return Err(PrepareError::Range { what: "bits of an output element", value, min: 1, max: 32 });
+        }
+        let mut edges = Vec::new();
+        match &finish.activation {
+            Activation::None | Activation::Relu => {}
+            Activation::Clipped(max) => check_len("maxima", max.len(), filters)?,
+            Activation::Lut { table, scale } => {
+                check_len("entries of the look-up table", table.len(), LUT_ENTRIES)?;
+                scale.check(filters)?;
+            }
+            Activation::Steps(steps) => edges = steps.edges(filters, finish.output_bits)?,
+        }
+        let stepped = matches!(finish.activation, Activation::Steps(_));
+        match &finish.scale {
+            Some(_) if stepped => return Err(PrepareError::Contradiction("steps exclude a scale")),
+            Some(_) if finish.output_bits == 32 => {
+                return Err(PrepareError::Contradiction("potentials are not scaled"));
+            }
+            Some(scale) => scale.check(filters)?,
+            None if finish.output_bits != 32 && !stepped => {
+                return Err(PrepareError::Contradiction("elements of up to 8 bits need steps or a scale"));
+            }
+            None => {}
+        }
+        let sum_bounds = match finish.arithmetic {
+            Arithmetic::Chip { accumulator_bits: bits @ 8..=32 } => bounds(bits, true),
+            Arithmetic::Chip { accumulator_bits } => {
+                let value = accumulator_bits.into();
+                return Err(PrepareError::Range { what: "bits of the accumulator", value, min: 8, max: 32 });
+            }
+            Arithmetic::Graph => (i64::MIN, i64::MAX),
+        };
+        let output_bounds = match finish.output_bits {
+            32 => bounds(32, true),
+            bits => bounds(bits, finish.output_signed),
+        };
+        Ok(Self { finish, filters, sum_bounds, output_bounds, edges })
+    }
+
+    pub(crate) fn output_bits(&self) -> u8 {
+        self.finish.output_bits
+    }
+
+    fn is_chip(&self) -> bool {
+        matches!(self.finish.arithmetic, Arithmetic::Chip { .. })
+    }
+
+    /// The sum of products of a filter, as it is held.
+    pub(crate) fn saturate(&self, sum: i32) -> i64 {
+        i64::from(sum).clamp(self.sum_bounds.0, self.sum_bounds.1)
+    }
+
+    fn bias(&self, filter: usize) -> i64 {
+        self.finish.bias.get(filter).map_or(0, |&b| b.into())
+    }
+
+    /// Bias and activation on a held sum; steps come last and are left out.
+    pub(crate) fn activate(&self, sum: i64, filter: usize) -> i64 {
+        let a = sum + self.bias(filter);
+        match &self.finish.activation {
+            Activation::None | Activation::Steps(_) => a,
+            Activation::Relu => a.max(0),
+            Activation::Clipped(max) => a.min(max[filter].into()).max(0),
+            Activation::Lut { table, scale } => {
+                let index = scale.apply(a, filter, self.is_chip(), bounds(11, true));
+                table[index as usize & (LUT_ENTRIES - 1)].into()
+            }
+        }
+    }
+
+    /// Scale-out or steps of an activated value.
+    pub(crate) fn emit(&self, a: i64, filter: usize) -> i32 {
+        let (low, high) = self.output_bounds;
+        let y = match (&self.finish.scale, &self.finish.activation) {
+            (Some(scale), _) => scale.apply(a, filter, self.is_chip(), (low, high)),
+            (None, Activation::Steps(_)) => {
+                self.edges.iter().skip(filter).step_by(self.filters).filter(|&&edge| a > edge.into()).count() as i64
+            }
+            (None, _) => a.clamp(low, high),
+        };
+        y as i32
+    }
+
+    /// A row of positions with all filters each, from sums of products to output.
+    pub(crate) fn row(&self, sums: &[i32], output: &mut Output<'_>, start: usize) {
+        match output {
+            Output::Bytes(bytes) => {
+                let out = &mut bytes[start..][..sums.len()];
+                if let Activation::Steps(_) = self.finish.activation {
+                    return self.step_row(sums, out);
+                }
+                self.each(sums, out, |y| y as u8);
+            }
+            Output::Words(words) => self.each(sums, &mut words[start..][..sums.len()], |y| y),
+        }
+    }
+
+    /// One match on the kind of layer for a whole row, so that the loop over filters has no branches but its own.
+    fn each<T>(&self, sums: &[i32], out: &mut [T], convert: impl Fn(i32) -> T) {
+        let chip = self.is_chip();
+        let bounds = self.output_bounds;
+        for (sums, out) in sums.chunks_exact(self.filters).zip(out.chunks_exact_mut(self.filters)) {
+            match (&self.finish.scale, &self.finish.activation) {
+                (Some(scale), Activation::Relu) => {
+                    for (f, (&sum, out)) in sums.iter().zip(out).enumerate() {
+                        let a = (self.saturate(sum) + self.bias(f)).max(0);
+                        *out = convert(scale_out(a, scale.m[f], scale.k[f], chip, bounds) as i32);
+                    }
+                }
+                _ => {
+                    for (f, (&sum, out)) in sums.iter().zip(out).enumerate() {
+                        *out = convert(self.emit(self.activate(self.saturate(sum), f), f));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Steps, edge by edge over all filters. Biases (there are none on Akida 1.0) take the general road.
+    fn step_row(&self, sums: &[i32], out: &mut [u8]) {
+        if !self.finish.bias.is_empty() {
+            return self.each(sums, out, |y| y as u8);
+        }
+        let (low, high) = (self.sum_bounds.0.max(i32::MIN.into()), self.sum_bounds.1.min(i32::MAX.into()));
+        let (low, high) = (low as i32, high as i32);
+        for (sums, out) in sums.chunks_exact(self.filters).zip(out.chunks_exact_mut(self.filters)) {
+            out.fill(0);
+            for edges in self.edges.chunks_exact(self.filters) {
+                for ((out, &sum), &edge) in out.iter_mut().zip(sums).zip(edges) {
+                    *out += u8::from(sum.clamp(low, high) > edge);
+                }
+            }
+        }
+    }
+}
+
+impl Steps {
+    /// Interval n (from 0) of a filter is above `threshold + n * step * 2^(4 - bits)`: what is above the edge
+    /// `threshold + floor(n * ...)` for integers. There are 2^bits - 1 of them.
+    fn edges(&self, filters: usize, bits: u8) -> Result<Vec<i32>, PrepareError> {
+        check_len("thresholds", self.threshold.len(), filters)?;
+        check_len("steps", self.step_16ths.len(), filters)?;
+        if !matches!(bits, 1 | 2 | 4) {
+            return Err(PrepareError::Range {
+                what: "bits of a stepped activation",
+                value: bits.into(),
+                min: 1,
+                max: 4,
+            });
+        }
+        let edge = |n: u64, t: i32, s: u32| {
+            let above = (n * (u64::from(s) << (4 - bits))) / 16;
+            i64::from(t).saturating_add_unsigned(above).min(i32::MAX.into()) as i32
+        };
+        let pairs = || self.threshold.iter().zip(&self.step_16ths);
+        Ok((0..(1 << bits) - 1).flat_map(|n| pairs().map(move |(&t, &s)| edge(n, t, s))).collect())
+    }
+}

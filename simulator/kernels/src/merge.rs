@@ -1,0 +1,110 @@
+//! Two tensors into one: sums with shifts, and concatenation of channels (quantization.md 5.4).
+
+use crate::finish::{bounds, check_shift, scale_out};
+use crate::{Arithmetic, Output, PrepareError, RunError};
+
+/// `(a << a_shift) + (b << b_shift)`, scaled by 2^-k half up, per channel.
+#[derive(Clone, Debug)]
+pub struct Add {
+    a_shift: Vec<u8>,
+    b_shift: Vec<u8>,
+    k: Option<Vec<i8>>,
+    chip: bool,
+    signed: bool,
+    output: (i64, i64),
+    output_bits: u8,
+}
+
+impl Add {
+    /// Vectors have one value per channel. Inputs are bytes, signed or not; `k` is None when the 32-bit sum itself is
+    /// the output.
+    pub fn prepare(
+        a_shift: Vec<u8>,
+        b_shift: Vec<u8>,
+        k: Option<Vec<i8>>,
+        signed: bool,
+        output_bits: u8,
+        arithmetic: Arithmetic,
+    ) -> Result<Self, PrepareError> {
+        let channels = a_shift.len();
+        for (what, got) in [("shifts of the second operand", b_shift.len())]
+            .into_iter()
+            .chain(k.as_ref().map(|k| ("shifts of the sum", k.len())))
+        {
+            if got != channels {
+                return Err(PrepareError::Length { what, got, expected: channels });
+            }
+        }
+        if let Some(&value) = a_shift.iter().chain(&b_shift).find(|&&s| s > 31) {
+            return Err(PrepareError::Range { what: "shift of an operand", value: value.into(), min: 0, max: 31 });
+        }
+        for &k in k.iter().flatten() {
+            check_shift("shift of a sum", k)?;
+        }
+        if !matches!((&k, output_bits), (None, 32) | (Some(_), 1 | 2 | 4 | 8)) {
+            return Err(PrepareError::Contradiction("sums leave as they are (32 bits) or scaled (up to 8)"));
+        }
+        let chip = matches!(arithmetic, Arithmetic::Chip { .. });
+        let output = if output_bits == 32 { bounds(32, true) } else { bounds(output_bits, signed) };
+        Ok(Self { a_shift, b_shift, k, chip, signed, output, output_bits })
+    }
+
+    /// Adds two tensors of the same shape.
+    pub fn run(&self, a: &[u8], b: &[u8], output: Output<'_>) -> Result<(), RunError> {
+        let channels = self.a_shift.len().max(1);
+        for (what, got) in [("second operand", b.len()), ("output", output.len())] {
+            if got != a.len() {
+                return Err(RunError::Length { what, got, expected: a.len() });
+            }
+        }
+        if !a.len().is_multiple_of(channels) {
+            let expected = a.len().next_multiple_of(channels);
+            return Err(RunError::Length { what: "first operand", got: a.len(), expected });
+        }
+        match (output, &self.k) {
+            (Output::Bytes(out), Some(k)) => {
+                for ((a, b), out) in
+                    a.chunks_exact(channels).zip(b.chunks_exact(channels)).zip(out.chunks_exact_mut(channels))
+                {
+                    for (c, out) in out.iter_mut().enumerate() {
+                        *out = scale_out(self.sum(a[c], b[c], c), 1, k[c], self.chip, self.output) as u8;
+                    }
+                }
+            }
+            (Output::Words(out), None) => {
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = self.sum(a[i], b[i], i % channels).clamp(self.output.0, self.output.1) as i32;
+                }
+            }
+            _ => return Err(RunError::OutputKind { bits: self.output_bits }),
+        }
+        Ok(())
+    }
+
+    fn sum(&self, a: u8, b: u8, channel: usize) -> i64 {
+        let value = |x: u8| if self.signed { i64::from(x.cast_signed()) } else { i64::from(x) };
+        let sum = (value(a) << self.a_shift[channel]) + (value(b) << self.b_shift[channel]);
+        if self.chip { sum.clamp(i32::MIN.into(), i32::MAX.into()) } else { sum }
+    }
+}
+
+/// Channels of `a`, then of `b`, at every position.
+pub fn concat(a: &[u8], a_channels: usize, b: &[u8], b_channels: usize, output: &mut [u8]) -> Result<(), RunError> {
+    let channels = a_channels + b_channels;
+    let positions = output.len() / channels.max(1);
+    for (what, got, expected) in [
+        ("output", output.len(), positions * channels),
+        ("first operand", a.len(), positions * a_channels),
+        ("second operand", b.len(), positions * b_channels),
+    ] {
+        if got != expected {
+            return Err(RunError::Length { what, got, expected });
+        }
+    }
+    for (i, out) in output.chunks_exact_mut(channels.max(1)).enumerate() {
+        let (first, second) = out.split_at_mut(a_channels);
+        first.copy_from_slice(&a[i * a_channels..][..a_channels]);
+        second.copy_from_slice(&b[i * b_channels..][..b_channels]);
+    }
+    Ok(())
+}

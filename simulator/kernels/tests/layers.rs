@@ -1,0 +1,206 @@
+//! Every operation against loops written from the formulas, over random shapes, tiles and saturation edges, for every
+//! kernel set this machine has.
+
+mod naive;
+
+use akida_kernels::*;
+use proptest::prelude::*;
+
+use naive::{Case, Values};
+
+const KINDS: [Kind; 6] = [
+    Kind::Standard,
+    Kind::Depthwise,
+    Kind::Transposed,
+    Kind::DepthwiseTransposed,
+    Kind::Separable,
+    Kind::DepthwiseTemporal,
+];
+
+fn pools() -> impl Strategy<Value = Pool> {
+    prop_oneof![
+        2 => Just(Pool::None),
+        3 => ((1usize..=3, 1usize..=3), (1usize..=3, 1usize..=3), (0usize..=1, 0usize..=1)).prop_map(
+            |(size, stride, pad)| Pool::Max {
+                size: size.into(),
+                stride: stride.into(),
+                pad: [pad.0.min(size.0 - 1), pad.1.min(size.1 - 1)],
+            }
+        ),
+        1 => any::<bool>().prop_map(|after_activation| Pool::Global { after_activation }),
+    ]
+}
+
+fn finishes() -> impl Strategy<Value = (u8, Arithmetic, u8, bool)> {
+    // (activation, arithmetic, output bits, signed)
+    (
+        0u8..6,
+        prop_oneof![
+            Just(Arithmetic::Graph),
+            prop_oneof![8u8..=16, 8u8..=32].prop_map(|accumulator_bits| Arithmetic::Chip { accumulator_bits })
+        ],
+        prop::sample::select(&[1u8, 2, 4, 8, 32][..]),
+        any::<bool>(),
+    )
+}
+
+prop_compose! {
+    fn cases()(
+        kind in prop::sample::select(&KINDS[..]),
+        input in (1usize..9, 1usize..9, 1usize..6),
+        wide in prop::option::weighted(0.2, 30usize..70),
+        kernel in (1usize..=5, 1usize..=5),
+        stride in (1usize..=3, 1usize..=3),
+        pad in (0usize..=3, 0usize..=3),
+        extra in (0usize..=2, 0usize..=2),
+        filters in 1usize..40,
+        frames in 1usize..4,
+        pool in pools(),
+        finish in finishes(),
+        input_bits in prop::sample::select(&[1u8, 2, 4, 8][..]),
+        weight_bits in prop::sample::select(&[1u8, 2, 4, 8][..]),
+        flags in any::<(bool, bool, bool)>(),
+        cut in any::<[u16; 6]>(),
+        seed in any::<u64>(),
+    ) -> Case {
+        let (signed, padded, extreme) = flags;
+        let mut channels = wide.unwrap_or(input.2);
+        let mut kernel: [usize; 2] = kernel.into();
+        let mut stride: [usize; 2] = stride.into();
+        let mut pad: [usize; 2] = pad.into();
+        if kind == Kind::DepthwiseTemporal {
+            channels *= frames;
+            (kernel, stride, pad) = ([1, 1], [1, 1], [0, 0]);
+        }
+        let transposed = matches!(kind, Kind::Transposed | Kind::DepthwiseTransposed);
+        let extra = [extra.0, extra.1];
+        let size = [input.0, input.1];
+        let conv = [0, 1].map(|a| if transposed {
+            ((size[a] - 1) * stride[a] + kernel[a]).saturating_sub(2 * pad[a]).max(1) + extra[a]
+        } else {
+            (size[a] + pad[a] + extra[a]).saturating_sub(kernel[a]) / stride[a] + 1
+        });
+        // Narrow enough for the sums of a separable layer's depthwise part to be held in 16 bits.
+        let narrow = kind == Kind::Separable;
+        let mut values = Values::new(seed, extreme);
+        let total = match kind {
+            Kind::Standard | Kind::Transposed | Kind::Separable => filters,
+            Kind::Depthwise | Kind::DepthwiseTransposed => channels,
+            Kind::DepthwiseTemporal => channels / frames,
+        };
+        let whole = naive::output_size(&pool, conv);
+        let range = |i: usize, n: usize| {
+            let start = usize::from(cut[i]) % n;
+            start..start + 1 + usize::from(cut[i + 1]) % (n - start)
+        };
+        let tile = Tile { rows: range(0, whole[0]), columns: range(2, whole[1]), filters: range(4, total) };
+        let bits = |b: u8| if narrow { b.min(4) } else { b };
+        let (input_bits, weight_bits) = (bits(input_bits), bits(weight_bits));
+        let pad_value = if padded && !transposed && !narrow { values.bytes(channels) } else { Vec::new() };
+        values.case(
+            LayerSpec {
+                kind,
+                geometry: Geometry { input: [size[0], size[1], channels], kernel, stride, pad, conv },
+                input_bits,
+                input_signed: signed,
+                pad_value,
+                pool,
+                tile,
+                finish: naive::plain(finish.1),
+            },
+            weight_bits,
+            frames,
+            finish,
+        )
+    }
+}
+
+fn run(case: &Case, kernels: &'static dyn Kernels) -> Result<Vec<i32>, TestCaseError> {
+    let weights = Weights { main: &case.weights, pointwise: &case.pointwise };
+    let layer = Layer::prepare(case.spec.clone(), weights, kernels)?;
+    // Only what is needed is given.
+    let [rows, columns] = layer.needed().clone();
+    let [_, width, channels] = case.spec.geometry.input;
+    let window: Vec<u8> = rows
+        .clone()
+        .flat_map(|r| columns.clone().map(move |c| (r * width + c) * channels))
+        .flat_map(|start| case.input[start..start + channels].iter().copied())
+        .collect();
+    let view = View::window(&window, rows, columns, channels)?;
+    let len = case.spec.tile.len();
+    let mut scratch = Scratch::default();
+    if case.spec.finish.output_bits == 32 {
+        let mut out = vec![7; len];
+        layer.run(&view, &mut scratch, Output::Words(&mut out))?;
+        Ok(out)
+    } else {
+        let mut out = vec![7; len];
+        layer.run(&view, &mut scratch, Output::Bytes(&mut out))?;
+        let signed = case.spec.finish.output_signed;
+        let sign = |b: u8| if signed && case.spec.finish.output_bits == 8 { i32::from(b as i8) } else { i32::from(b) };
+        // Narrow signed values are stored sign-extended.
+        let narrow = |b: u8| if signed { i32::from(b as i8) } else { sign(b) };
+        Ok(out.into_iter().map(narrow).collect())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn layers_equal_the_formulas(case in cases()) {
+        let expected = naive::layer(&case);
+        for kernels in [scalar(), best()] {
+            prop_assert_eq!(&run(&case, kernels)?, &expected, "{}", kernels.name());
+        }
+    }
+
+    #[test]
+    fn sums_equal_the_formulas(
+        positions in 1usize..9, channels in 1usize..9, seed: u64, signed: bool, wide: bool, chip: bool,
+    ) {
+        let mut values = Values::new(seed, false);
+        let (a, b) = (values.bytes(positions * channels), values.bytes(positions * channels));
+        let shifts = |v: &mut Values| -> Vec<u8> { v.bytes(channels).into_iter().map(|s| s % 32).collect() };
+        let (a_shift, b_shift) = (shifts(&mut values), shifts(&mut values));
+        let k: Vec<i8> = values.bytes(channels).into_iter().map(|s| (s % 64) as i8 - 31).collect();
+        let arithmetic = if chip { Arithmetic::Chip { accumulator_bits: 32 } } else { Arithmetic::Graph };
+        let bits = if wide { 32 } else { 8 };
+        let add = Add::prepare(
+            a_shift.clone(), b_shift.clone(), (!wide).then(|| k.clone()), signed, bits, arithmetic,
+        )?;
+        let value = |x: u8| if signed { i128::from(x as i8) } else { i128::from(x) };
+        let expected: Vec<i32> = (0..a.len()).map(|i| {
+            let c = i % channels;
+            let mut sum = value(a[i]) * (1 << a_shift[c]) + value(b[i]) * (1 << b_shift[c]);
+            if chip || wide { sum = sum.clamp(i32::MIN.into(), i32::MAX.into()); }
+            if wide { sum as i32 } else { naive::scale(sum, 1, k[c], 8, signed, chip) as i32 }
+        }).collect();
+        if wide {
+            let mut out = vec![0; a.len()];
+            add.run(&a, &b, Output::Words(&mut out))?;
+            prop_assert_eq!(out, expected);
+        } else {
+            let mut out = vec![0; a.len()];
+            add.run(&a, &b, Output::Bytes(&mut out))?;
+            prop_assert_eq!(out, expected.into_iter().map(|y| y as u8).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn channels_are_joined_and_frames_kept_in_order() {
+    let mut out = [0; 10];
+    concat(&[1, 2, 3, 4], 2, &[5, 6, 7, 8, 9, 10], 3, &mut out).expect("shapes agree");
+    assert_eq!(out, [1, 2, 5, 6, 7, 3, 4, 8, 9, 10]);
+    assert!(concat(&[1, 2, 3], 2, &[5, 6, 7, 8, 9, 10], 3, &mut out).is_err());
+
+    let mut fifo = Fifo::new(3, [1, 2, 2]);
+    assert_eq!(fifo.push(&[1, 2, 3, 4]).expect("a frame"), [0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 3, 4]);
+    fifo.push(&[5, 6, 7, 8]).expect("a frame");
+    fifo.push(&[9, 9, 9, 9]).expect("a frame");
+    assert_eq!(fifo.push(&[0, 1, 2, 3]).expect("a frame"), [5, 6, 9, 9, 0, 1, 7, 8, 9, 9, 2, 3]);
+    assert!(fifo.push(&[0; 5]).is_err());
+    fifo.reset();
+    assert_eq!(fifo.push(&[1, 1, 1, 1]).expect("a frame"), [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1]);
+}
