@@ -1,0 +1,171 @@
+//! The board's own memory: sparse, and full of noise until something is written, as DRAM is after power-up.
+
+use std::sync::Mutex;
+
+const PAGE: usize = 64 * 1024;
+
+/// A device address that no memory answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no device memory at {address:#010x}+{len:#x}")]
+pub struct NoMemory {
+    /// First byte asked for.
+    pub address: u32,
+    /// Bytes.
+    pub len: usize,
+}
+
+struct Region {
+    base: u32,
+    pages: Mutex<Vec<Option<Box<[u8]>>>>,
+    len: u32,
+}
+
+/// RAM behind device addresses. Pages are allocated when first written; what was never written reads as noise that
+/// depends on the address only, so runs repeat exactly.
+pub struct DeviceMemory {
+    regions: Vec<Region>,
+}
+
+impl DeviceMemory {
+    /// Memory of these (base, length) ranges, which must not overlap.
+    pub fn new(ranges: &[(u32, u32)]) -> Self {
+        let region = |&(base, len): &(u32, u32)| Region {
+            base,
+            len,
+            pages: Mutex::new((0..len.div_ceil(PAGE as u32)).map(|_| None).collect()),
+        };
+        Self { regions: ranges.iter().map(region).collect() }
+    }
+
+    /// Whether the whole range is memory.
+    pub fn contains(&self, address: u32, len: usize) -> bool {
+        self.region(address, len).is_ok()
+    }
+
+    /// Bytes from `address` to the end of its region, 0 where there is no memory.
+    pub fn room(&self, address: u32) -> u32 {
+        self.regions
+            .iter()
+            .find(|r| address >= r.base && address - r.base < r.len)
+            .map_or(0, |r| r.len - (address - r.base))
+    }
+
+    /// Copies bytes out.
+    pub fn read(&self, address: u32, bytes: &mut [u8]) -> Result<(), NoMemory> {
+        let (region, offset) = self.region(address, bytes.len())?;
+        let pages = lock(&region.pages);
+        each_page(offset, bytes.len(), |page, at, range| {
+            let into = &mut bytes[range];
+            match &pages[page] {
+                Some(data) => into.copy_from_slice(&data[at..at + into.len()]),
+                None => {
+                    for (i, byte) in into.iter_mut().enumerate() {
+                        *byte = noise(region.base, page * PAGE + at + i);
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Copies bytes in.
+    pub fn write(&self, address: u32, bytes: &[u8]) -> Result<(), NoMemory> {
+        let (region, offset) = self.region(address, bytes.len())?;
+        let mut pages = lock(&region.pages);
+        each_page(offset, bytes.len(), |page, at, range| {
+            let from = &bytes[range];
+            let data =
+                pages[page].get_or_insert_with(|| (0..PAGE).map(|i| noise(region.base, page * PAGE + i)).collect());
+            data[at..at + from.len()].copy_from_slice(from);
+        });
+        Ok(())
+    }
+
+    /// Host memory this object holds, in bytes: what was ever written, rounded up to pages.
+    pub fn resident(&self) -> usize {
+        self.regions.iter().map(|r| lock(&r.pages).iter().flatten().count() * PAGE).sum()
+    }
+
+    fn region(&self, address: u32, len: usize) -> Result<(&Region, usize), NoMemory> {
+        self.regions
+            .iter()
+            .find(|r| address >= r.base && (address - r.base) as u64 + len as u64 <= r.len as u64)
+            .map(|r| (r, (address - r.base) as usize))
+            .ok_or(NoMemory { address, len })
+    }
+}
+
+/// Calls `f(page, offset in page, range of the caller's bytes)` for every page touched.
+fn each_page(mut offset: usize, len: usize, mut f: impl FnMut(usize, usize, std::ops::Range<usize>)) {
+    let mut done = 0;
+    while done < len {
+        let at = offset % PAGE;
+        let n = (PAGE - at).min(len - done);
+        f(offset / PAGE, at, done..done + n);
+        done += n;
+        offset += n;
+    }
+}
+
+/// Power-up contents (one round of splitmix64 per 8 bytes).
+fn noise(base: u32, offset: usize) -> u8 {
+    let mut z = (base as u64) << 32 | (offset as u64 / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ z >> 31).to_le_bytes()[offset % 8]
+}
+
+/// Memory stays usable when some other thread panicked while copying.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: u32 = 0x2000_0000;
+
+    #[test]
+    fn what_is_written_is_read_across_pages() {
+        let memory = DeviceMemory::new(&[(BASE, 1 << 20)]);
+        let data: Vec<u8> = (0..200_000).map(|i| (i * 7 % 251) as u8).collect();
+        memory.write(BASE + 13, &data).unwrap();
+        let mut back = vec![0; data.len()];
+        memory.read(BASE + 13, &mut back).unwrap();
+        assert!(back == data);
+    }
+
+    #[test]
+    fn bounds_are_those_of_the_ranges() {
+        let memory = DeviceMemory::new(&[(0x1000_0000, 0x1000), (BASE, 0x10000)]);
+        for (address, len, ok) in [
+            (BASE, 0x10000, true),
+            (BASE, 0x10001, false),
+            (BASE + 0xffff, 1, true),
+            (BASE + 0x10000, 1, false),
+            (BASE - 1, 2, false),
+            (0x1000_0ffc, 4, true),
+            (0, 1, false),
+            (u32::MAX, 4, false),
+        ] {
+            assert_eq!(memory.contains(address, len), ok, "{address:#x}+{len:#x}");
+            assert_eq!(memory.write(address, &vec![1; len]).is_ok(), ok, "{address:#x}+{len:#x}");
+        }
+    }
+
+    #[test]
+    fn power_up_noise_is_repeatable_dense_and_costs_nothing() {
+        let memory = DeviceMemory::new(&[(BASE, 256 << 20)]);
+        let mut first = vec![0; 65536];
+        memory.read(BASE + 0x40_0000, &mut first).unwrap();
+        let zero_words = first.chunks(4).filter(|w| w.iter().all(|&b| b == 0)).count();
+        assert!(zero_words < 4);
+        assert_eq!(memory.resident(), 0);
+        memory.write(BASE + 0x40_0000, &[first[0]]).unwrap();
+        let mut second = vec![0; 65536];
+        memory.read(BASE + 0x40_0000, &mut second).unwrap();
+        assert!(first == second);
+        assert_eq!(memory.resident(), 65536);
+    }
+}
