@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Attribute, DType, Dim, Graph, Node, Tensor, ValueType};
+use super::{Attribute, DType, Dim, Graph, Node, ValueType};
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,23 +72,14 @@ fn attribute(value: &Attribute) -> String {
         Attribute::Float(v) => float(*v),
         Attribute::Int(v) => v.to_string(),
         Attribute::String(v) => format!("'{v}'"),
-        Attribute::Tensor(v) if v.dims().is_empty() => scalar(v),
+        // The values of a scalar would stand here if they were not stored as raw data, which they always are.
+        Attribute::Tensor(v) if v.dims().is_empty() => "<Scalar Tensor []>".to_owned(),
         Attribute::Tensor(_) => "<Tensor>".to_owned(),
         Attribute::Floats(v) => list(v, |&v| float(v)),
         Attribute::Ints(v) => list(v, i64::to_string),
         Attribute::Strings(v) => list(v, |v| format!("'{v}'")),
         Attribute::Reference { .. } => "<Unknown>".to_owned(),
     }
-}
-
-fn scalar(tensor: &Tensor) -> String {
-    let value = match tensor.dtype() {
-        DType::F32 => tensor.values::<f32>("").ok().map(|v| v[0].to_string()),
-        DType::F64 => tensor.values::<f64>("").ok().map(|v| v[0].to_string()),
-        DType::I64 => tensor.values::<i64>("").ok().map(|v| v[0].to_string()),
-        _ => None,
-    };
-    format!("<Scalar Tensor [{}]>", value.unwrap_or_default())
 }
 
 /// C's `%.15g` of the value as a double.

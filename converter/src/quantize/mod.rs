@@ -1,0 +1,133 @@
+//! From a float graph and the ranges of its tensors to a graph of integers (quantization.md 2 to 4).
+//!
+//! The numbers are those of QuantizeML 1.2.5: given the same ranges, all parameters are the same bit for bit.
+
+mod assemble;
+mod error;
+mod fixed;
+mod input;
+mod layer;
+mod lut;
+mod parameters;
+mod patterns;
+mod scale;
+mod search;
+mod warning;
+mod weights;
+
+pub use error::QuantizeError;
+pub use input::InputType;
+pub use layer::Unsuitable;
+pub use warning::Warning;
+
+use crate::calibrate::Ranges;
+use crate::onnx::{BRAINCHIP, Graph};
+
+/// What may be chosen about quantization.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizeOptions {
+    /// Integers the first layer takes.
+    pub input_dtype: InputType,
+    /// One range per activation tensor instead of one per channel.
+    pub per_tensor: bool,
+    /// Reduce the last layer's output to 8 bits instead of giving its 32-bit sums.
+    pub last_output_bits: Option<u32>,
+    /// Stop quantizing at this tensor; what follows stays float.
+    pub quantize_until: Option<String>,
+}
+
+impl Default for QuantizeOptions {
+    fn default() -> Self {
+        Self { input_dtype: InputType::U8, per_tensor: false, last_output_bits: None, quantize_until: None }
+    }
+}
+
+impl QuantizeOptions {
+    /// Checks each option by itself.
+    pub fn check(&self) -> Result<(), QuantizeError> {
+        match self.last_output_bits {
+            None | Some(8) => Ok(()),
+            Some(bits) => Err(QuantizeError::Option {
+                option: "--last-output-bits",
+                rule: "the last layer's output has 8 bits or, without the option, 32",
+                found: bits.to_string(),
+            }),
+        }
+    }
+}
+
+/// Refuses a graph that is quantized already.
+pub fn check_float(graph: &Graph) -> Result<(), QuantizeError> {
+    let quantized = |op: &str| op.contains("Quantized") || op == "InputQuantizer" || op.starts_with("Dequantizer");
+    match graph.nodes.iter().find(|node| node.domain == BRAINCHIP && quantized(&node.op)) {
+        None => Ok(()),
+        Some(node) => Err(QuantizeError::Node {
+            node: node.name.clone(),
+            op: node.op.clone(),
+            rule: "the model must be float".into(),
+            found: "it is quantized already".into(),
+            remedy: "Quantize the original float model, or import this one with `akida-convert import`",
+        }),
+    }
+}
+
+/// Quantizes a prepared graph, whose shapes are inferred, with the ranges of its tensors.
+pub fn quantize_prepared(
+    graph: &Graph,
+    ranges: &Ranges,
+    options: &QuantizeOptions,
+) -> Result<(Graph, Vec<Warning>), QuantizeError> {
+    options.check()?;
+    check_float(graph)?;
+    let until = options.quantize_until.as_deref();
+    if let Some(tensor) = until.filter(|tensor| graph.producer(tensor).is_none()) {
+        return Err(QuantizeError::Option {
+            option: "--quantize-until",
+            rule: "a tensor that a node of the prepared graph makes",
+            found: format!("'{tensor}'"),
+        });
+    }
+    let unsigned = options.input_dtype == InputType::U8;
+    let search::Found { entry, mut layers, mut warnings } = search::search(graph, unsigned, until)?;
+    if options.last_output_bits.is_some() {
+        let inside: usize = layers.iter().map(|layer| layer.nodes.len()).sum::<usize>() + entry.nodes.len();
+        if inside == graph.nodes.len() {
+            layers.iter_mut().for_each(|layer| layer.scaled |= layer.kind != layer::Kind::Concat);
+        }
+    }
+
+    let range = input_range(graph, ranges, &entry, options.per_tensor)?;
+    let input = input::quantizer(&range, options.input_dtype, &entry.tensor)?;
+    let zero_point = input.zero_point.clone();
+    let context = parameters::Context { graph, ranges, per_tensor: options.per_tensor, zero_point: &zero_point };
+    let mut assembly = assemble::Assembly::new(graph, &entry, &input, unsigned);
+    for layer in &layers {
+        let scales: Vec<&scale::Scale> = layer.inputs.iter().filter_map(|name| assembly.scale(name)).collect();
+        let parameters = context.parameters(layer, &scales)?;
+        assembly.push(layer, parameters);
+    }
+    let (quantized, left) = assembly.finish();
+    if !left.is_empty() && until.is_none() {
+        warnings.push(Warning::LeftFloat { nodes: left });
+    }
+    Ok((quantized, warnings))
+}
+
+/// The range of the model's input, on the axes the first layer sees.
+fn input_range(
+    graph: &Graph,
+    ranges: &Ranges,
+    entry: &search::Entry,
+    per_tensor: bool,
+) -> Result<crate::calibrate::Range, QuantizeError> {
+    let source = graph.inputs.first().map_or("", |input| input.name.as_str());
+    let range = ranges.get(&entry.tensor).or_else(|| ranges.get(source).filter(|range| range.min.len() == 1));
+    let Some(range) = range else {
+        return Err(QuantizeError::Range {
+            tensor: entry.tensor.clone(),
+            reason: "it is the model's input and no range is given".into(),
+            remedy: "Give ranges that were observed on this very graph, or samples to observe them",
+        });
+    };
+    Ok(if per_tensor { range.per_tensor() } else { range.clone() })
+}

@@ -1,0 +1,122 @@
+//! Conformance cases and how to compare with them.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::path::{Path, PathBuf};
+
+use akida_converter::onnx::Graph;
+use akida_converter::quantize::{InputType, QuantizeOptions};
+use serde_json::Value;
+
+pub fn data() -> PathBuf {
+    match std::env::var_os("CONFORMANCE") {
+        Some(dir) => dir.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/conformance"),
+    }
+}
+
+pub struct Case {
+    pub name: String,
+    pub json: Value,
+}
+
+pub fn all_cases() -> Vec<Case> {
+    let mut names: Vec<String> = std::fs::read_dir(data())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("quantized.graph.txt").exists())
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names.iter().map(|name| Case::load(name)).collect()
+}
+
+impl Case {
+    pub fn load(name: &str) -> Self {
+        let text = std::fs::read_to_string(data().join(name).join("case.json")).unwrap();
+        Self { name: name.to_owned(), json: serde_json::from_str(&text).unwrap() }
+    }
+
+    pub fn file(&self, file: &str) -> PathBuf {
+        data().join(&self.name).join(file)
+    }
+
+    /// The float model, which several cases may share.
+    pub fn model(&self) -> PathBuf {
+        self.file(self.json["model_file"].as_str().unwrap_or("model.onnx"))
+    }
+
+    pub fn options(&self) -> QuantizeOptions {
+        let parameters = &self.json["quantization_params"];
+        QuantizeOptions {
+            input_dtype: if parameters["input_dtype"] == "int8" { InputType::I8 } else { InputType::U8 },
+            per_tensor: parameters["per_tensor_activations"] == true,
+            last_output_bits: parameters["last_output_bits"].as_u64().map(|bits| bits as u32),
+            quantize_until: self.json["quantize_kwargs"]["quantize_until"].as_str().map(str::to_owned),
+        }
+    }
+}
+
+/// Names the reference drew at random.
+fn is_random(name: &str) -> bool {
+    name.len() >= 36
+        && name.as_bytes()[name.len() - 36..].iter().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => *b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}
+
+/// Compares two quantized graphs; the error names the first difference.
+pub fn same_graph(ours: &Graph, reference: &Graph) -> Result<(), String> {
+    let names = |graph: &Graph| graph.initializers.keys().cloned().collect::<Vec<_>>();
+    if ours.name != reference.name {
+        return Err(format!("graph name '{}', not '{}'", ours.name, reference.name));
+    }
+    for (index, theirs) in reference.nodes.iter().enumerate() {
+        let Some(node) = ours.nodes.get(index) else { return Err(format!("node '{}' is missing", theirs.name)) };
+        let mut node = node.clone();
+        if is_random(&theirs.name) {
+            node.name = theirs.name.clone();
+        }
+        if node.op.ends_with("BufferTempConv") || theirs.op.contains("BufferTempConv") {
+            node.attributes.shift_remove("fifo_name");
+        }
+        if node != *theirs {
+            return Err(format!("node {index}:\n   ours {node:?}\n   ref. {theirs:?}"));
+        }
+    }
+    if ours.nodes.len() != reference.nodes.len() {
+        return Err(format!("{} nodes, not {}", ours.nodes.len(), reference.nodes.len()));
+    }
+    if names(ours) != names(reference) {
+        return Err(format!("initializers\n   ours {:?}\n   ref. {:?}", names(ours), names(reference)));
+    }
+    for (name, theirs) in &reference.initializers {
+        let tensor = &ours.initializers[name];
+        if tensor.dtype() != theirs.dtype() || tensor.dims() != theirs.dims() {
+            let (a, b) = ((tensor.dtype(), tensor.dims()), (theirs.dtype(), theirs.dims()));
+            return Err(format!("{name}: {a:?}, not {b:?}"));
+        }
+        let (a, b) = (tensor.bytes().unwrap(), theirs.bytes().unwrap());
+        if a != b {
+            let size = tensor.dtype().size();
+            let wrong = a.chunks(size).zip(b.chunks(size)).filter(|(a, b)| a != b).count();
+            let first = a.chunks(size).zip(b.chunks(size)).position(|(a, b)| a != b).unwrap();
+            let show = |bytes: &[u8]| format!("{:?}", &bytes[first * size..][..size]);
+            return Err(format!(
+                "{name}: {wrong} of {} differ, [{first}] is {}, not {}",
+                tensor.len(),
+                show(&a),
+                show(&b)
+            ));
+        }
+    }
+    if ours.outputs != reference.outputs {
+        return Err(format!("outputs {:?}, not {:?}", ours.outputs, reference.outputs));
+    }
+    for (name, ty) in &reference.values {
+        if ours.values.get(name) != Some(ty) {
+            return Err(format!("value '{name}' is {:?}, not {ty:?}", ours.values.get(name)));
+        }
+    }
+    Ok(())
+}
