@@ -108,6 +108,11 @@ impl Layer {
         &self.needed
     }
 
+    /// Channels of the input.
+    pub fn inputs(&self) -> usize {
+        self.context.geometry.input[2]
+    }
+
     /// What a run makes.
     pub fn tile(&self) -> &Tile {
         &self.tile

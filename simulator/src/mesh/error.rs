@@ -4,6 +4,8 @@ use akida_hal::mesh::{NpAddress, NpTypes};
 use akida_hal::np::NpError;
 use akida_hal::packet::{Target, Uid};
 
+use akida_kernels::{PrepareError, RunError};
+
 use super::io::MemoryFault;
 
 /// A refused packet, network or job.
@@ -95,11 +97,41 @@ pub enum MeshError {
         /// What is wrong.
         what: String,
     },
-    /// A job that the network does not take.
-    #[error("input: {what}")]
-    Input {
-        /// What is wrong.
-        what: String,
+    /// What an NP's registers and memories hold cannot be computed.
+    #[error("{np}: {source}")]
+    Arithmetic {
+        /// Which.
+        np: NpAddress,
+        /// Why.
+        source: PrepareError,
+    },
+    /// A layer could not be computed.
+    #[error("layer {layer}: {source}")]
+    Run {
+        /// The layer.
+        layer: u8,
+        /// Why.
+        source: RunError,
+    },
+    /// A job's input of the wrong length.
+    #[error("the input has {got} {unit}, the network takes {expected}")]
+    InputLength {
+        /// What was counted.
+        unit: &'static str,
+        /// How many there were.
+        got: usize,
+        /// How many there must be.
+        expected: usize,
+    },
+    /// A value that has too many bits.
+    #[error("input element {index} is {value}, the network takes {bits}-bit elements")]
+    InputValue {
+        /// Its number, row-major (height, width, channels).
+        index: usize,
+        /// Its value.
+        value: i16,
+        /// Bits of an element.
+        bits: u8,
     },
     /// External weights could not be read.
     #[error("weights of {np}: {source}")]

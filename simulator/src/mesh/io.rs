@@ -1,5 +1,7 @@
 //! What goes into a mesh and comes out of it, as the DMAs carry it (hardware.md 12).
 
+use std::fmt;
+
 use akida_hal::format::FormatType;
 use akida_hal::np::OutputFormat;
 
@@ -34,6 +36,13 @@ impl Port {
     /// Never true: a network makes something.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [h, w, c] = self.shape;
+        write!(f, "{h}x{w}x{c} of {}{} bits", self.bits, if self.signed { " signed" } else { "" })
     }
 }
 

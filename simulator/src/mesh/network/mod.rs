@@ -1,0 +1,130 @@
+//! The network that a mesh was programmed with: decoded once, run for every job.
+//!
+//! Layers run in the order of their ids, and the NPs of a layer one after another, each on the window of its inbound
+//! tensor and into its tile of the outbound one. A plan that makes several NPs' tiles in one go would replace
+//! [`LayerPlan::parts`]: tiles of a layer differ in range and weights only.
+
+mod decode;
+mod prepare;
+mod rules;
+mod run;
+
+use std::sync::Mutex;
+
+use akida_hal::mesh::NpAddress;
+use akida_hal::np::OutputFormat;
+use akida_kernels::{Add, Fifo, Kernels, Layer, LayerSpec, Tile};
+
+use super::{MeshError, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
+use run::Workspace;
+
+/// A network, ready to run. Jobs may run at the same time, except that a temporal layer sees them in some order.
+#[derive(Debug)]
+pub struct Network {
+    input: Port,
+    layers: Vec<LayerPlan>,
+    /// Index of the layer that leaves the mesh.
+    output_layer: usize,
+    format: OutputFormat,
+    source: OutputSource,
+    spare: Mutex<Vec<Workspace>>,
+}
+
+/// Where a layer's input is: the job's input, or the output of the layer with this index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    Input,
+    Layer(usize),
+}
+
+#[derive(Debug)]
+enum Merge {
+    One(From),
+    Add(From, From, Add),
+    Concat(From, From),
+}
+
+/// All NPs of a layer.
+#[derive(Debug)]
+struct LayerPlan {
+    id: u8,
+    inbound: Merge,
+    /// Shape of one inbound tensor behind the merge.
+    input: [usize; 3],
+    /// Frames of a temporal layer; its tensors are longer by this factor in channels.
+    fifo: Option<Mutex<Fifo>>,
+    /// What the layer makes, in coordinates of the next one.
+    output: Port,
+    /// Rows and columns that are cut off on the way out.
+    crop: [usize; 2],
+    parts: Vec<Part>,
+}
+
+/// What one NP does.
+#[derive(Debug)]
+struct Part {
+    np: NpAddress,
+    tile: Tile,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// A convolution over the whole inbound tensor's coordinates.
+    Map(Box<Layer>),
+    /// A dense layer over inputs from this one on.
+    Dense(usize, Box<Layer>),
+    /// A dense layer whose weights are in device memory.
+    External(Box<External>),
+    /// The inbound tensor as it is.
+    Pass,
+}
+
+/// A dense layer of an FNP2. Its memory is read for every job; unpacking is done again only when it has changed.
+#[derive(Debug)]
+struct External {
+    id: u8,
+    first_input: usize,
+    words: usize,
+    layer: akida_hal::np::NpLayer,
+    generation: u8,
+    held: Mutex<Option<(Vec<u32>, std::sync::Arc<Layer>)>>,
+}
+
+impl Network {
+    /// What a job is given.
+    pub fn input(&self) -> Port {
+        self.input
+    }
+
+    /// What a job gives.
+    pub fn output(&self) -> Port {
+        self.layers[self.output_layer].output
+    }
+
+    /// How a job's output leaves.
+    pub fn format(&self) -> OutputFormat {
+        self.format
+    }
+
+    /// Computes one job. Weights of FNP2s are read from `memory` now.
+    pub fn run(&self, input: MeshInput<'_>, memory: &dyn ReadMemory) -> Result<MeshOutput, MeshError> {
+        let mut workspace =
+            self.spare.lock().map_or_else(|e| e.into_inner().pop(), |mut s| s.pop()).unwrap_or_default();
+        let result = self.compute(input, memory, &mut workspace);
+        if let Ok(mut spare) = self.spare.lock() {
+            spare.push(workspace);
+        }
+        result
+    }
+}
+
+/// The kernels all networks use.
+fn kernels() -> &'static dyn Kernels {
+    akida_kernels::best()
+}
+
+/// Prepares one NP's kernels, naming the NP in errors.
+fn layer(np: NpAddress, spec: LayerSpec, weights: akida_kernels::Weights<'_>) -> Result<Layer, MeshError> {
+    Layer::prepare(spec, weights, kernels()).map_err(|source| MeshError::Arithmetic { np, source })
+}
