@@ -3,7 +3,7 @@
 //! Three seams, each a small trait or type (docs/architecture.md):
 //!
 //! - [`Board`]: a PCI function. Configuration space, BARs, DMA memory, interrupt, reset.
-//! - `Transport`: bytes to and from *device* addresses over a board (iATU, eDMA or HDMA, BAR windows).
+//! - [`Transport`]: bytes to and from *device* addresses over a board (iATU, eDMA or HDMA, BAR windows).
 //! - [`Device`]: the Akida core over a transport: identify, scan the mesh, program, enqueue, fetch.
 //!
 //! This crate knows nothing of networks, layers or ONNX. How a layer is laid out in NP registers and SRAM is declared
@@ -24,9 +24,11 @@ pub mod regs;
 pub mod sysfs;
 #[cfg(test)]
 mod testing;
+pub mod transport;
 pub mod vfio;
 pub mod wait;
 
 pub use board::Board;
 pub use device::Device;
 pub use error::{Error, ErrorKind, Result};
+pub use transport::Transport;

@@ -2,8 +2,57 @@
 
 use std::time::Duration;
 
-use crate::board::{Board, Wake};
+use crate::board::{Board, Identity, Wake};
+use crate::transport::Transport;
 use crate::{Error, Result};
+
+/// Who is waited for and how time passes: a board, or a transport over one.
+pub trait Clock {
+    /// Who, for messages.
+    fn identity(&self) -> &Identity;
+    /// Time since some fixed moment.
+    fn now(&self) -> Duration;
+    /// Lets time pass.
+    fn pause(&self, time: Duration);
+    /// Lets time pass until an interrupt.
+    fn wait_interrupt(&self, timeout: Duration) -> Result<Wake>;
+}
+
+impl<B: Board + ?Sized> Clock for B {
+    fn identity(&self) -> &Identity {
+        Board::identity(self)
+    }
+
+    fn now(&self) -> Duration {
+        Board::now(self)
+    }
+
+    fn pause(&self, time: Duration) {
+        Board::pause(self, time);
+    }
+
+    fn wait_interrupt(&self, timeout: Duration) -> Result<Wake> {
+        Board::wait_interrupt(self, timeout)
+    }
+}
+
+impl Clock for dyn Transport + '_ {
+    fn identity(&self) -> &Identity {
+        Transport::identity(self)
+    }
+
+    fn now(&self) -> Duration {
+        Transport::now(self)
+    }
+
+    fn pause(&self, time: Duration) {
+        Transport::pause(self, time);
+    }
+
+    fn wait_interrupt(&self, timeout: Duration) -> Result<Wake> {
+        Transport::wait_interrupt(self, timeout)
+    }
+}
 
 /// Looks this often without a pause: most register conditions come true within microseconds.
 const SPINS: u32 = 64;
@@ -22,10 +71,9 @@ pub enum Between {
 }
 
 /// What is waited for, and how long.
-#[derive(Clone, Copy)]
-pub struct Wait<'a> {
+pub struct Wait<'a, C: Clock + ?Sized> {
     /// Whose time.
-    pub board: &'a dyn Board,
+    pub clock: &'a C,
     /// In the words of an error message: "DMA write 0 done".
     pub what: &'a str,
     /// Deadline, counted from the call.
@@ -34,10 +82,10 @@ pub struct Wait<'a> {
     pub between: Between,
 }
 
-impl<'a> Wait<'a> {
+impl<'a, C: Clock + ?Sized> Wait<'a, C> {
     /// Polls.
-    pub fn new(board: &'a dyn Board, what: &'a str, limit: Duration) -> Self {
-        Self { board, what, limit, between: Between::Pause }
+    pub fn new(clock: &'a C, what: &'a str, limit: Duration) -> Self {
+        Self { clock, what, limit, between: Between::Pause }
     }
 
     /// Reads until `done` accepts the value, which is returned.
@@ -45,24 +93,39 @@ impl<'a> Wait<'a> {
     /// # Errors
     /// Those of `read`, and [`Error::TimedOut`] with the last value. The value is looked at once more after the deadline, so
     /// a caller that was not scheduled for long does not miss what happened in time.
-    pub fn until(&self, mut read: impl FnMut() -> Result<u32>, done: impl Fn(u32) -> bool) -> Result<u32> {
-        let start = self.board.now();
+    pub fn until(&self, read: impl FnMut() -> Result<u32>, done: impl Fn(u32) -> bool) -> Result<u32> {
+        let start = self.clock.now();
+        self.look(read, done)?.map_err(|last| self.timed_out(last, self.clock.now().saturating_sub(start)))
+    }
+
+    /// The error of a wait that ended with `last`.
+    pub fn timed_out(&self, last: u32, waited: Duration) -> Error {
+        Error::TimedOut {
+            board: self.clock.identity().to_string(),
+            what: self.what.to_owned(),
+            last,
+            waited,
+            limit: self.limit,
+        }
+    }
+
+    /// As [`until`](Self::until), with the end of time as an ordinary answer: `Err(last value)` inside.
+    pub fn look(
+        &self,
+        mut read: impl FnMut() -> Result<u32>,
+        done: impl Fn(u32) -> bool,
+    ) -> Result<std::result::Result<u32, u32>> {
+        let start = self.clock.now();
         let mut pause = FIRST_PAUSE;
         let mut spins = 0;
         loop {
-            let waited = self.board.now().saturating_sub(start);
+            let waited = self.clock.now().saturating_sub(start);
             let value = read()?;
             if done(value) {
-                return Ok(value);
+                return Ok(Ok(value));
             }
             if waited >= self.limit {
-                return Err(Error::TimedOut {
-                    board: self.board.identity().to_string(),
-                    what: self.what.to_owned(),
-                    last: value,
-                    waited,
-                    limit: self.limit,
-                });
+                return Ok(Err(value));
             }
             if spins < SPINS && self.between == Between::Pause {
                 spins += 1;
@@ -71,11 +134,10 @@ impl<'a> Wait<'a> {
             }
             let left = self.limit - waited;
             match self.between {
-                Between::Pause => self.board.pause(pause.min(left)),
+                Between::Pause => self.clock.pause(pause.min(left)),
+                // The value decides, not the interrupt: one may get lost, or be that of another channel.
                 Between::Interrupt => {
-                    if self.board.wait_interrupt((LONGEST_PAUSE * 20).min(left))? == Wake::TimedOut {
-                        log::debug!("{}: no interrupt while waiting for {}", self.board.identity(), self.what);
-                    }
+                    self.clock.wait_interrupt(pause.min(left))?;
                 }
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -100,7 +162,7 @@ mod tests {
         };
         let value = Wait::new(&board, "count", Duration::from_secs(1)).until(read, |v| v == 200);
         assert_eq!(value.ok(), Some(200));
-        assert!(board.now() < Duration::from_secs(1));
+        assert!(Board::now(&board) < Duration::from_secs(1));
     }
 
     #[test]

@@ -1,35 +1,104 @@
 //! The Akida core behind a board: open, program, enqueue, fetch (hardware.md section 16).
+//!
+//! ```text
+//! open ──▶ idle ──program──▶ programmed ──enqueue/fetch──▶ …
+//!            ▲                   │
+//!            └────unprogram──────┘        a failure leads to idle, or where resets fail to quarantine;
+//!                                         `recover` leads from anywhere to idle, or fails
+//! ```
 
+mod check;
+mod config;
+mod controller;
+mod core;
+mod jobs;
+mod load;
+mod loopback;
+mod memory;
 mod options;
+mod scan;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use options::{Completion, DeviceOptions, JobId, JobTiming, Output, OutputValues, Statistics};
 
+use self::config::ConfigPort;
+use self::controller::{CONFIG, EVENT, HRC, bytes};
+use self::jobs::Jobs;
+use self::load::Loader;
+use self::memory::{DeviceMemory, Mark};
 use crate::board::{Board, Identity};
 use crate::mesh::{Mesh, NpAddress, Version};
-use crate::packet::Uid;
-use crate::program::Program;
-use crate::{Error, Result};
+use crate::packet::{PacketError, PacketHeader, Uid};
+use crate::program::{InputPort, OutputPort, Program};
+use crate::transport::{PcieTransport, Transport, TransportOptions};
+use crate::{Error, ErrorKind, Result};
 
 /// An opened Akida device. One owner; move it to the thread that drives it.
 pub struct Device {
-    board: Arc<dyn Board>,
+    transport: Arc<dyn Transport>,
+    options: DeviceOptions,
     mesh: Mesh,
+    /// The transport's generation this state belongs to.
+    generation: u64,
+    memory: DeviceMemory,
+    config: ConfigPort,
+    /// What is in use without a program.
+    idle: Mark,
+    loaded: Option<Loaded>,
     statistics: Statistics,
+}
+
+/// A program on the mesh.
+struct Loaded {
+    input: InputPort,
+    output: OutputPort,
+    passes: usize,
+    /// Memory in use without jobs.
+    mark: Mark,
+    jobs: Option<Jobs>,
 }
 
 impl Device {
     /// Opens the device behind a board: translation, DMA engine, identification, resets, mesh scan.
-    pub fn open(board: Arc<dyn Board>, _options: DeviceOptions) -> Result<Self> {
-        let mesh = Mesh::of(board.identity().chip);
-        Ok(Self { board, mesh, statistics: Statistics::default() })
+    ///
+    /// # Errors
+    /// Those of [`PcieTransport::open`] and [`Device::over`].
+    pub fn open(board: Arc<dyn Board>, options: DeviceOptions) -> Result<Self> {
+        let transport = PcieTransport::open(
+            board,
+            TransportOptions {
+                timeout: options.timeout,
+                completion: options.completion,
+                element_bytes: options.element_bytes,
+            },
+        )?;
+        Self::over(Arc::new(transport), options)
+    }
+
+    /// Opens the device behind a transport that is ready.
+    ///
+    /// # Errors
+    /// Register values that no Akida core has, and timeouts of the mesh scan.
+    pub fn over(transport: Arc<dyn Transport>, options: DeviceOptions) -> Result<Self> {
+        let state = State::start(&*transport, &options)?;
+        Ok(Self {
+            generation: transport.generation(),
+            transport,
+            options,
+            mesh: state.mesh,
+            memory: state.memory,
+            config: state.config,
+            idle: state.idle,
+            loaded: None,
+            statistics: Statistics::default(),
+        })
     }
 
     /// Who the board is.
     pub fn identity(&self) -> &Identity {
-        self.board.identity()
+        self.transport.identity()
     }
 
     /// What is on the mesh: as scanned, or the chip's table.
@@ -42,64 +111,274 @@ impl Device {
         self.mesh.version
     }
 
-    /// Loads a program. A program for other hardware, for NPs that are not there or with malformed packets is refused
-    /// before anything is written. The batch is 1 afterwards.
-    pub fn program(&mut self, _program: &Program) -> Result<()> {
-        self.none()
+    /// Access to device addresses, for diagnostics. What is written there is not known to the device.
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
     }
 
-    /// Asks for `jobs` in flight; returns what there is: at most 16 single pass, 1 multi-pass. No job may be pending.
-    pub fn set_batch(&mut self, _jobs: usize) -> Result<usize> {
-        self.none()
+    /// Loads a program. A program for other hardware, for NPs that are not there or with malformed packets is refused
+    /// before anything is written. The batch is 1 afterwards.
+    ///
+    /// # Errors
+    /// Of kind [`Program`](ErrorKind::Program) when it does not fit; the device keeps its old program then. After any other
+    /// error it has none.
+    pub fn program(&mut self, program: &Program) -> Result<()> {
+        self.ready()?;
+        check::check(&self.identity().to_string(), &self.mesh, program)?;
+        self.unprogram()?;
+        let mut loader = Loader {
+            transport: &*self.transport,
+            memory: &mut self.memory,
+            config: &self.config,
+            mesh: &self.mesh,
+            options: &self.options,
+        };
+        let result = loader.load(program);
+        self.guard(result)?;
+        self.loaded = Some(Loaded {
+            input: program.input.clone(),
+            output: program.output.clone(),
+            passes: program.passes.len(),
+            mark: self.memory.mark(),
+            jobs: None,
+        });
+        self.statistics.programs += 1;
+        self.set_batch(1).map(|_| ())
+    }
+
+    /// Asks for `jobs` in flight; returns what there is: at most 16 single pass, 1 multi-pass. Jobs that are pending are
+    /// lost.
+    pub fn set_batch(&mut self, jobs: usize) -> Result<usize> {
+        self.ready()?;
+        let Some(loaded) = &mut self.loaded else { return Err(self.no_program()) };
+        loaded.jobs = None;
+        self.memory.release(&loaded.mark);
+        let result = Jobs::new(
+            &*self.transport,
+            &mut self.memory,
+            self.mesh.version,
+            (&loaded.input, &loaded.output),
+            loaded.passes,
+            jobs,
+            &self.options,
+        );
+        let jobs = match result {
+            Ok(jobs) => jobs,
+            Err(error) => return self.guard(Err(error)),
+        };
+        let capacity = jobs.capacity();
+        loaded.jobs = Some(jobs);
+        Ok(capacity)
     }
 
     /// Starts a job on one byte per input element in (height, width, channels) order. `None`: the pipeline is full, fetch
     /// first.
-    pub fn enqueue(&mut self, _input: &[u8]) -> Result<Option<JobId>> {
-        self.none()
+    pub fn enqueue(&mut self, input: &[u8]) -> Result<Option<JobId>> {
+        self.ready()?;
+        let Some(jobs) = self.loaded.as_mut().and_then(|l| l.jobs.as_mut()) else { return Err(self.no_program()) };
+        let result = jobs.enqueue(&*self.transport, input);
+        self.guard(result)
     }
 
     /// The oldest job's output, waiting for at most `wait`. `None` when it is not finished by then, or nothing is pending.
-    pub fn fetch(&mut self, _wait: Duration) -> Result<Option<Output>> {
-        self.none()
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] when the device finished nothing for the deadline of its options: the device is reset then and
+    /// has no program. So it is after every other error that the board caused.
+    pub fn fetch(&mut self, wait: Duration) -> Result<Option<Output>> {
+        let mut values = OutputValues::U8(Vec::new());
+        let fetched = self.fetch_into(wait, &mut values)?;
+        Ok(fetched.map(|(job, timing)| Output { job, values, timing }))
     }
 
     /// As [`fetch`](Self::fetch), into `values`, whose memory is reused.
-    pub fn fetch_into(&mut self, _wait: Duration, _values: &mut OutputValues) -> Result<Option<(JobId, JobTiming)>> {
-        self.none()
+    pub fn fetch_into(&mut self, wait: Duration, values: &mut OutputValues) -> Result<Option<(JobId, JobTiming)>> {
+        self.ready()?;
+        let Some(jobs) = self.loaded.as_mut().and_then(|l| l.jobs.as_mut()) else { return Err(self.no_program()) };
+        let result = jobs.fetch(&*self.transport, wait, values);
+        let fetched = self.guard(result)?;
+        if let Some((_, timing)) = &fetched {
+            let sum = &mut self.statistics.timing;
+            self.statistics.jobs += 1;
+            sum.copy_in += timing.copy_in;
+            sum.run += timing.run;
+            sum.copy_out += timing.copy_out;
+        }
+        Ok(fetched)
     }
 
     /// Jobs started and not fetched.
     pub fn pending(&self) -> usize {
-        0
+        self.loaded.as_ref().and_then(|l| l.jobs.as_ref()).map_or(0, Jobs::pending)
     }
 
-    /// Reads `len` words of one of an NP's memories by config packets.
-    pub fn read_np(&mut self, _np: NpAddress, _uid: Uid, _start: u16, _len: usize) -> Result<Vec<u32>> {
-        self.none()
+    /// Reads `len` words (at most 16382) of one of an NP's memories by config packets. Not while a multi-pass program
+    /// runs: the config DMA is its own then.
+    pub fn read_np(&mut self, np: NpAddress, uid: Uid, start: u16, len: usize) -> Result<Vec<u32>> {
+        self.config_port()?;
+        let result = self.config.read(&*self.transport, np, uid, start, len);
+        self.guard(result)
     }
 
     /// Writes words to one of an NP's memories by config packets.
-    pub fn write_np(&mut self, _np: NpAddress, _uid: Uid, _start: u16, _words: &[u32]) -> Result<()> {
-        self.none()
+    pub fn write_np(&mut self, np: NpAddress, uid: Uid, start: u16, words: &[u32]) -> Result<()> {
+        self.config_port()?;
+        let board = self.identity().to_string();
+        let packet = |source| Error::Packet { board: board.clone(), source };
+        let len = u32::try_from(words.len()).unwrap_or(u32::MAX);
+        let mut track = Vec::new();
+        if len > u32::from(u16::MAX) - 2 {
+            return Err(packet(PacketError::Length { len }));
+        }
+        PacketHeader { target: np.into(), uid, start, len }.push(words, &mut track).map_err(packet)?;
+        let mark = self.memory.mark();
+        let address = self.memory.allocate(&board, "a config packet", track.len() * 4)?;
+        let written = self.transport.write(address, &bytes(&track));
+        let result = written.and_then(|()| self.config.play(&*self.transport, address, track.len()));
+        self.memory.release(&mark);
+        self.guard(result)
     }
 
     /// Takes the program away and resets core and mesh.
     pub fn unprogram(&mut self) -> Result<()> {
+        self.ready()?;
+        let result = self.reset_core();
+        self.guard(result)
+    }
+
+    /// Resets the whole function and opens it anew. The program is lost. Ends a quarantine.
+    pub fn recover(&mut self) -> Result<()> {
+        self.loaded = None;
+        self.transport.reset()?;
+        let state = State::start(&*self.transport, &self.options)?;
+        self.generation = self.transport.generation();
+        (self.mesh, self.memory, self.config, self.idle) = (state.mesh, state.memory, state.config, state.idle);
         Ok(())
     }
 
-    /// Resets the whole function and opens it anew. The program is lost.
-    pub fn recover(&mut self) -> Result<()> {
-        Ok(())
+    /// Sends `words` words through the event DMA's loopback and compares. Takes the program away.
+    pub fn self_test(&mut self, words: u16) -> Result<()> {
+        self.unprogram()?;
+        let result = loopback::run(&*self.transport, &mut self.memory, words);
+        self.memory.release(&self.idle);
+        self.guard(result)
     }
 
     /// What it did since it was opened.
     pub fn statistics(&self) -> Statistics {
-        self.statistics
+        let counters = self.transport.counters();
+        Statistics {
+            bytes_in: counters.bytes_in,
+            bytes_out: counters.bytes_out,
+            transfers: counters.transfers,
+            timeouts: self.statistics.timeouts + counters.timeouts,
+            resets: counters.resets,
+            ..self.statistics
+        }
     }
 
-    fn none<T>(&self) -> Result<T> {
-        Err(Error::NotProgrammed { board: self.board.identity().to_string() })
+    fn no_program(&self) -> Error {
+        Error::NotProgrammed { board: self.identity().to_string() }
+    }
+
+    /// Whether the state here is still that of the board.
+    fn ready(&self) -> Result<()> {
+        let generation = self.transport.generation();
+        if generation == self.generation {
+            return Ok(());
+        }
+        Err(Error::WasReset { board: self.identity().to_string(), generation, expected: self.generation })
+    }
+
+    /// Makes the config DMA ready for single descriptors.
+    fn config_port(&mut self) -> Result<()> {
+        self.ready()?;
+        if self.loaded.as_ref().is_some_and(|l| l.passes > 1) {
+            return Err(Error::ProgramLimit { what: "number of passes during config access", value: 2, limit: 1 });
+        }
+        let result = self.config.init(&*self.transport);
+        self.guard(result)
+    }
+
+    /// hardware.md section 16.7.
+    fn reset_core(&mut self) -> Result<()> {
+        let multi_pass = self.loaded.take().is_some_and(|l| l.passes > 1);
+        self.memory.release(&self.idle);
+        let transport = &*self.transport;
+        if multi_pass {
+            self::core::set_multi_pass(transport, false)?;
+        }
+        self::core::reset_core(transport)?;
+        for controller in [CONFIG, EVENT, HRC] {
+            controller.soft_reset(transport)?;
+        }
+        self::core::reset_epg(transport)?;
+        self::core::reset_mesh(transport)
+    }
+
+    /// After a failure that the board caused, nothing of it may reach the next job: core and mesh are reset; where that
+    /// fails, the function; where that fails too, the transport has put the board into quarantine.
+    fn guard<T>(&mut self, result: Result<T>) -> Result<T> {
+        let error = match result {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        if matches!(error.kind(), ErrorKind::Usage | ErrorKind::Host | ErrorKind::Program) {
+            return Err(error);
+        }
+        if matches!(error, Error::Quarantined { .. } | Error::WasReset { .. }) || self.ready().is_err() {
+            self.loaded = None;
+            return Err(error);
+        }
+        if matches!(error, Error::TimedOut { .. }) {
+            self.statistics.timeouts += 1;
+        }
+        log::warn!("{error}; resetting the core");
+        if let Err(reset) = self.reset_core() {
+            log::warn!("{reset}; resetting the function");
+            self.loaded = None;
+            if let Err(lost) = self.recover() {
+                log::error!("{lost}");
+            }
+        }
+        Err(error)
+    }
+}
+
+impl Drop for Device {
+    /// The core is reset, so that it does not work on for nobody; the transport then stops the DMA engine.
+    fn drop(&mut self) {
+        if self.loaded.is_some()
+            && self.ready().is_ok()
+            && let Err(error) = self.reset_core()
+        {
+            log::debug!("{}: not reset: {error}", self.identity());
+        }
+    }
+}
+
+/// What opening finds out.
+struct State {
+    mesh: Mesh,
+    memory: DeviceMemory,
+    config: ConfigPort,
+    idle: Mark,
+}
+
+impl State {
+    /// hardware.md section 16.1 step 6, in the manner of the old engine.
+    fn start(transport: &dyn Transport, options: &DeviceOptions) -> Result<Self> {
+        let version = self::core::version(transport)?;
+        self::core::reset_core(transport)?;
+        for controller in [CONFIG, EVENT, HRC] {
+            controller.soft_reset(transport)?;
+        }
+        self::core::reset_epg(transport)?;
+        let mut memory = DeviceMemory::new(transport.memory());
+        let config = ConfigPort::new(&transport.identity().to_string(), &mut memory, options.timeout)?;
+        let mesh =
+            if options.scan { scan::scan(transport, &config, version)? } else { scan::known(transport, version)? };
+        self::core::reset_mesh(transport)?;
+        Ok(Self { mesh, idle: memory.mark(), memory, config })
     }
 }

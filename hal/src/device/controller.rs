@@ -1,0 +1,129 @@
+//! One of the three Akida DMAs: its ring and its registers (hardware.md sections 8, 8.1 and 8.4).
+
+use super::core;
+use crate::Result;
+use crate::descriptor;
+use crate::regs::dma::{self, BufferEnd, Control, Monitor};
+use crate::regs::top;
+use crate::transport::Transport;
+
+/// Descriptors in device memory, processed in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Device address.
+    pub base: u32,
+    /// Slots, 2..=254.
+    pub slots: u32,
+}
+
+/// A DMA controller; its registers are the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// For messages.
+    pub name: &'static str,
+    /// Offset of the block in the top-level window.
+    pub base: u32,
+    /// Bytes of a ring slot.
+    pub slot: u32,
+    /// Whether output headers are written.
+    pub header: bool,
+}
+
+/// Config packets to and from NPs.
+pub const CONFIG: Controller =
+    Controller { name: "config DMA", base: top::CONFIG_DMA, slot: descriptor::WORDS as u32 * 4, header: false };
+/// Events in.
+pub const EVENT: Controller =
+    Controller { name: "event DMA", base: top::EVENT_DMA, slot: descriptor::WORDS as u32 * 4, header: true };
+/// Dense input.
+pub const HRC: Controller =
+    Controller { name: "HRC DMA", base: top::HRC_DMA, slot: descriptor::HRC_WORDS as u32 * 4, header: true };
+
+/// All ends masked.
+const ALL_MASKED: Monitor =
+    Monitor::MASK_OUTBOUND.union(Monitor::MASK_INBOUND).union(Monitor::MASK_EXTERNAL).union(Monitor::MASK_BURST);
+
+/// Which end is told by an unmasked interrupt bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The output of one descriptor is written.
+    Outbound,
+    /// A burst of descriptors (a pass) is over.
+    Burst,
+}
+
+impl Controller {
+    pub fn read(&self, transport: &dyn Transport, register: u32) -> Result<u32> {
+        core::read(transport, self.base + register)
+    }
+
+    pub fn write(&self, transport: &dyn Transport, register: u32, value: u32) -> Result<()> {
+        core::write(transport, self.base + register, value)
+    }
+
+    /// Bytes of a ring of `slots`.
+    pub fn ring_bytes(&self, slots: u32) -> usize {
+        (self.slot * slots) as usize
+    }
+
+    /// Resets this controller. The only way to give it another ring (hardware.md section 20, trap 16).
+    pub fn soft_reset(&self, transport: &dyn Transport) -> Result<()> {
+        self.write(transport, dma::CONTROL, Control::SOFT_RESET.bits())
+    }
+
+    /// The default initialisation: reset, ring, header, one unmasked end, stopped with interrupts on.
+    pub fn init(&self, transport: &dyn Transport, ring: Ring, end: End, monitor: Monitor) -> Result<()> {
+        self.soft_reset(transport)?;
+        self.write(transport, dma::RING_BASE, ring.base)?;
+        let size = dma::SLOT_SIZE.of(self.slot / 32) | dma::MAX_INDEX.of(ring.slots - 1);
+        self.write(transport, dma::RING_SIZE, size)?;
+        self.run(transport, false)?;
+        let unmasked = match end {
+            End::Outbound => Monitor::MASK_OUTBOUND,
+            End::Burst => Monitor::MASK_BURST,
+        };
+        self.write(transport, dma::MONITOR_CONTROL, ((ALL_MASKED - unmasked) | monitor).bits())
+    }
+
+    /// Starts or stops processing; interrupts and header as always.
+    pub fn run(&self, transport: &dyn Transport, on: bool) -> Result<()> {
+        let mut control = Control::WRITE_INFO_HEADER | Control::INTERRUPT;
+        control.set(Control::WRITE_INFO, self.header);
+        control.set(Control::RUN, on);
+        self.write(transport, dma::CONTROL, control.bits() | dma::HEADER_SIZE.of(dma::HEADER_BYTES))
+    }
+
+    /// Selects when a job counts as over.
+    pub fn set_buffer_end(&self, transport: &dyn Transport, end: BufferEnd) -> Result<()> {
+        let monitor = self.read(transport, dma::MONITOR_CONTROL)?;
+        self.write(transport, dma::MONITOR_CONTROL, dma::BUFFER_END.set(monitor, end as u32))
+    }
+
+    /// Where the next descriptor goes: the slot's number and its device address. The index after reset is 0xFF, so it is
+    /// compared, not taken modulo (hardware.md section 8.1).
+    pub fn next_slot(&self, transport: &dyn Transport, ring: Ring) -> Result<(u32, u32)> {
+        let last = dma::LAST.get(self.read(transport, dma::DESCRIPTOR)?);
+        let next = match (last + 1) & dma::LAST.max() {
+            next if next < ring.slots => next,
+            _ => 0,
+        };
+        Ok((next, ring.base + next * self.slot))
+    }
+
+    /// Hands slot `next` over, once its descriptor is in memory.
+    pub fn hand_over(&self, transport: &dyn Transport, next: u32) -> Result<()> {
+        let word = self.read(transport, dma::DESCRIPTOR)?;
+        self.write(transport, dma::DESCRIPTOR, dma::LAST.set(word, next))
+    }
+
+    /// Clears the latched status.
+    pub fn clear(&self, transport: &dyn Transport) -> Result<()> {
+        let monitor = self.read(transport, dma::MONITOR_CONTROL)?;
+        self.write(transport, dma::MONITOR_CONTROL, monitor | Monitor::STATUS_CLEAR.bits())
+    }
+}
+
+/// Words as they lie in device memory.
+pub fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|w| w.to_le_bytes()).collect()
+}
