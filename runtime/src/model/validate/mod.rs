@@ -7,7 +7,9 @@ mod parts;
 
 pub use error::{ModelError, Problem};
 
-use super::{Add, Dense, Layer, LayerKind, Model, OnnxLayout, Shape, Target, Tensor, TensorId, layer::default_op};
+use super::{
+    Add, Dense, Input, Layer, LayerKind, Model, OnnxLayout, Shape, Target, Tensor, TensorId, layer::default_op,
+};
 use parts::{check_scales, check_tensor};
 
 impl Model {
@@ -18,7 +20,7 @@ impl Model {
     /// # Errors
     /// The first broken one, with layer, field, value and limit.
     pub fn validate(&self) -> Result<(), ModelError> {
-        self.check_input()?;
+        self.input.validate()?;
         if self.layers.is_empty() {
             return Err(ModelError::new("model", "layers", Problem::Rule("are missing: there must be at least one")));
         }
@@ -48,26 +50,6 @@ impl Model {
             _ => !matches!(kind.activation(), super::Activation::Steps { .. }),
         };
         Ok((shape, signed))
-    }
-
-    fn check_input(&self) -> Result<(), ModelError> {
-        let place = "input";
-        let Tensor { shape, bits, layout, .. } = self.input.tensor;
-        check_tensor(place, &self.input.tensor)?;
-        if bits > 8 {
-            return Err(ModelError::new(place, "bits", Problem::Range { value: bits.into(), min: 1, max: 8 }));
-        }
-        if (self.input.layout == OnnxLayout::Flat) != (layout == OnnxLayout::Flat) {
-            return Err(ModelError::new(place, "layout", Problem::Rule("is flat on one side of the quantizer only")));
-        }
-        if let Some(quantizer) = &self.input.quantizer {
-            let place = format!("input quantizer {}", quantizer.name);
-            check_scales(&place, &quantizer.scale, shape[2])?;
-            parts::check_len(&place, "zero_point", quantizer.zero_point.len(), &[quantizer.scale.len()])?;
-            let (min, max) = self.input.tensor.range();
-            parts::check_range(&place, "zero_point", &quantizer.zero_point, min, max)?;
-        }
-        Ok(())
     }
 
     fn check_layer(&self, index: usize, layer: &Layer) -> Result<(), ModelError> {
@@ -139,6 +121,32 @@ impl Model {
             let channels = self.tensor(output.tensor).shape[2];
             check_scales(&place, &dequantizer.scale, channels)?;
             parts::check_len(&place, "offset", dequantizer.offset.len(), &[0, 1, channels])?;
+        }
+        Ok(())
+    }
+}
+
+impl Input {
+    /// Checks the invariants of an input alone, before there are layers.
+    ///
+    /// # Errors
+    /// As [`Model::validate`].
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let place = "input";
+        let Tensor { shape, bits, layout, .. } = self.tensor;
+        check_tensor(place, &self.tensor)?;
+        if bits > 8 {
+            return Err(ModelError::new(place, "bits", Problem::Range { value: bits.into(), min: 1, max: 8 }));
+        }
+        if (self.layout == OnnxLayout::Flat) != (layout == OnnxLayout::Flat) {
+            return Err(ModelError::new(place, "layout", Problem::Rule("is flat on one side of the quantizer only")));
+        }
+        if let Some(quantizer) = &self.quantizer {
+            let place = format!("input quantizer {}", quantizer.name);
+            check_scales(&place, &quantizer.scale, shape[2])?;
+            parts::check_len(&place, "zero_point", quantizer.zero_point.len(), &[quantizer.scale.len()])?;
+            let (min, max) = self.tensor.range();
+            parts::check_range(&place, "zero_point", &quantizer.zero_point, min, max)?;
         }
         Ok(())
     }
