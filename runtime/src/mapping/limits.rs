@@ -5,7 +5,7 @@
 
 use super::Reason;
 use super::geometry::{Axis, Misfit};
-use crate::model::{Activation, Pool, Shape};
+use crate::model::{Activation, Pool, Shape, limits as model_limits};
 
 /// What a layer is to the hardware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -271,11 +271,11 @@ pub const RULES: &[Rule] = rules! {
             }
             _ => None,
         };
-    "akida1.activation.step" &[InputConv, Conv, Separable, Dense], "steps of 1/16 to (2^16 - 1)/16, 20 bits in the first layer: the tighter reading", "quantization.md 6.4",
+    "akida1.activation.step" &[InputConv, Conv, Separable, Dense], "steps of 1/16 up to 2^16 - 1/16, 2^20 - 1/16 in the first layer", "targets.md 3.1, quantization.md 6.4: the reading under which 65535 is the largest step in use",
         "quantize again: a filter's range is degenerate", |f| match f.activation {
             Some(Activation::Steps { step_16ths, .. }) => {
-                let most = if f.class == InputConv { 1u32 << 20 } else { 1 << 16 };
-                step_16ths.iter().find(|s| **s == 0 || **s >= most).map(|s| format!("step {s}/16"))
+                let limits = if f.class == InputConv { model_limits::INPUT_STEPS } else { model_limits::STEPS };
+                step_16ths.iter().find(|s| **s == 0 || **s > limits.step_16ths).map(|s| format!("step {s}/16"))
             }
             _ => None,
         };
