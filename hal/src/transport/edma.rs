@@ -74,15 +74,13 @@ impl Engine for Edma {
 
     /// Enables, unmasks and sets list errors once for both channels, where the kernel driver repeats it before each transfer:
     /// nothing changes these registers in between.
-    fn arm(&self, io: &Io, message: Option<Message>) -> Result<()> {
+    fn arm(&self, io: &Io, message: Message) -> Result<()> {
         for side in [&edma::WRITE, &edma::READ] {
-            if let Some(message) = message {
-                for base in [side.done_address, side.abort_address] {
-                    write(io, base, message.address as u32)?;
-                    write(io, base + 4, (message.address >> 32) as u32)?;
-                }
-                write(io, side.data, u32::from(message.data) << 16 | u32::from(message.data))?;
+            for base in [side.done_address, side.abort_address] {
+                write(io, base, message.address as u32)?;
+                write(io, base + 4, (message.address >> 32) as u32)?;
             }
+            write(io, side.data, u32::from(message.data) << 16 | u32::from(message.data))?;
             write(io, side.enable, 1)?;
             let mask = read(io, side.mask)?;
             write(io, side.mask, mask & !used())?;

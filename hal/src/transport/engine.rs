@@ -51,8 +51,8 @@ pub trait Engine: Send + Sync {
     fn restarts(&self) -> bool;
     /// The idle state: everything masked, cleared, off.
     fn quiet(&self, io: &Io) -> Result<()>;
-    /// From idle to ready for lists; `message` where interrupts are to be sent.
-    fn arm(&self, io: &Io, message: Option<Message>) -> Result<()>;
+    /// From idle to ready for lists; `message` is what the engine writes at the end of each.
+    fn arm(&self, io: &Io, message: Message) -> Result<()>;
     /// Whether the channel still works on a list; its list must not be changed then.
     fn running(&self, io: &Io, channel: ChannelId) -> Result<bool>;
     /// Points the channel at the start of its list, for cycle bit 1.

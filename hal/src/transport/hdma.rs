@@ -50,15 +50,13 @@ impl Engine for Hdma {
         Ok(())
     }
 
-    fn arm(&self, io: &Io, message: Option<Message>) -> Result<()> {
+    fn arm(&self, io: &Io, message: Message) -> Result<()> {
         for channel in used() {
-            if let Some(message) = message {
-                for base in [hdma::STOP_LOW, hdma::ABORT_LOW] {
-                    write(io, channel, base, message.address as u32)?;
-                    write(io, channel, base + 4, (message.address >> 32) as u32)?;
-                }
-                write(io, channel, hdma::MSI_DATA, message.data.into())?;
+            for base in [hdma::STOP_LOW, hdma::ABORT_LOW] {
+                write(io, channel, base, message.address as u32)?;
+                write(io, channel, base + 4, (message.address >> 32) as u32)?;
             }
+            write(io, channel, hdma::MSI_DATA, message.data.into())?;
             let setup = read(io, channel, hdma::INTERRUPT_SETUP)?;
             write(io, channel, hdma::INTERRUPT_SETUP, setup | Interrupt::START.bits())?;
         }

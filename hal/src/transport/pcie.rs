@@ -10,10 +10,11 @@ use super::engine::{ChannelId, Engine, Progress, Way};
 use super::hdma::Hdma;
 use super::io::Io;
 use super::list::{self, Piece};
-use super::{Counters, Region, Segment, Transport, TransportOptions, msi};
+use super::msi::{self, Message};
+use super::{Counters, Region, Segment, Transport, TransportOptions};
 use crate::board::{Bar, Board, Chip, Identity, Wake};
 use crate::device::Completion;
-use crate::dma::DmaBuffer;
+use crate::dma::{self, DmaBuffer};
 use crate::memory_map::{self, ListLayout};
 use crate::regs::lists;
 use crate::wait::{Between, Wait};
@@ -52,6 +53,8 @@ struct Gate {
     quarantine: Option<String>,
     /// The AKD1500's window on host memory.
     host: Option<DmaBuffer>,
+    /// Where the engine's messages go while nobody waits for interrupts.
+    messages: Option<DmaBuffer>,
 }
 
 /// What one channel owns.
@@ -90,7 +93,7 @@ impl PcieTransport {
             engine,
             layout,
             options: TransportOptions { element_bytes: options.element_bytes.max(1), ..options },
-            gate: RwLock::new(Gate { quarantine: None, host: None }),
+            gate: RwLock::new(Gate { quarantine: None, host: None, messages: None }),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             transfers: AtomicU64::new(0),
@@ -115,8 +118,15 @@ impl PcieTransport {
         bring_up::sanity(&self.io)?;
         self.engine.quiet(&self.io)?;
         let message = match self.options.completion {
-            Completion::Poll => None,
-            Completion::Interrupt => Some(msi::message(&*self.io.board)?),
+            Completion::Interrupt => msi::message(&*self.io.board)?,
+            // List elements ask for a message even so (hardware.md section 15, item 4). It has to land in memory of ours: an
+            // address register left at 0 would make the device write to address 0 of the host.
+            Completion::Poll => {
+                let page = self.io.board.allocate(dma::PAGE)?;
+                let address = page.iova();
+                gate.messages = Some(page);
+                Message { address, data: 0 }
+            }
         };
         self.engine.arm(&self.io, message)
     }
@@ -293,8 +303,8 @@ impl PcieTransport {
     fn reset_function(&self, gate: &mut Gate) -> Result<()> {
         self.resets.fetch_add(1, Ordering::Relaxed);
         self.io.board.reset()?;
-        // Reset ended all DMA: what the window showed may go.
-        gate.host = None;
+        // Reset ended all DMA: these may go.
+        (gate.host, gate.messages) = (None, None);
         self.bring_up(gate)
     }
 
