@@ -6,3 +6,4 @@ pub mod edge;
 pub mod mapping;
 pub mod model;
 pub mod reference;
+pub mod summary;
