@@ -21,6 +21,7 @@ pub mod np;
 pub mod packet;
 pub mod program;
 pub mod regs;
+pub mod selftest;
 pub mod sysfs;
 #[cfg(test)]
 mod testing;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Sysfs, VENDOR, link_name, read_hex, read_text};
+use super::{Sysfs, link_name, read_hex, read_text};
+use crate::regs::pci::VENDOR;
 
 /// An IOMMU group.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,20 +21,7 @@ pub use link::{Aspm, Link};
 pub use node::{Access, Node, User};
 
 use crate::board::Chip;
-
-/// BrainChip's PCI vendor id (hardware.md 1).
-pub const VENDOR: u16 = 0x1e7c;
-
-/// The chip behind a pair of PCI ids, where this project knows one.
-pub fn chip(vendor: u16, device: u16) -> Option<Chip> {
-    match (vendor, device) {
-        (VENDOR, 0xbca1) => Some(Chip::Akd1000),
-        (VENDOR, 0xa500) => Some(Chip::Akd1500),
-        // Ours: simulated only (docs/silicon.md).
-        (VENDOR, 0xa2a2) => Some(Chip::Akida2),
-        _ => None,
-    }
-}
+use crate::regs::pci;
 
 /// `/sys`, `/dev`, `/proc` and `/run` below a root.
 #[derive(Clone, Debug)]
@@ -73,6 +60,9 @@ pub struct PciBoard {
     pub bars: [u64; 3],
     /// How the kernel can reset it: `flr`, `bus`, `pm`.
     pub reset_methods: Vec<String>,
+    /// Whether configuration space answers with the vendor id; `None` where it cannot be read. A board that fell off the
+    /// bus keeps its folder but reads all ones.
+    pub answers: Option<bool>,
     /// Processes that have one of its nodes open, as far as this user may see.
     pub users: Vec<User>,
 }
@@ -112,7 +102,7 @@ impl Sysfs {
             let entry = entry.map_err(|source| Error::Read { path: devices.clone(), source })?;
             let address = entry.file_name().to_string_lossy().into_owned();
             // A function may leave while we look; what cannot be read is not there.
-            if read_hex(&entry.path().join("vendor")) == Some(VENDOR.into())
+            if read_hex(&entry.path().join("vendor")) == Some(pci::VENDOR.into())
                 && let Ok(board) = self.board(&address)
             {
                 boards.push(board);
@@ -144,7 +134,7 @@ impl Sysfs {
             address: address.into(),
             vendor,
             device,
-            chip: chip(vendor, device),
+            chip: pci::chip(vendor, device),
             driver: link_name(&folder.join("driver")),
             driver_override: read_text(&folder.join("driver_override")).filter(|t| t != "(null)" && !t.is_empty()),
             group,
@@ -155,6 +145,7 @@ impl Sysfs {
             reset_methods: read_text(&folder.join("reset_method"))
                 .map(|t| t.split_whitespace().map(str::to_string).collect())
                 .unwrap_or_default(),
+            answers: answers(&folder.join("config"), vendor),
             users,
             node,
             cdev,
@@ -203,6 +194,14 @@ fn bar_sizes(resource: &str) -> [u64; 3] {
     };
     let lines: Vec<&str> = resource.lines().collect();
     [0, 2, 4].map(|i| lines.get(i).and_then(|l| size(l)).unwrap_or(0))
+}
+
+/// Reads the ids from the function itself; the files `vendor` and `device` are what they were at the last scan.
+fn answers(config: &Path, vendor: u16) -> Option<bool> {
+    use std::io::Read;
+    let mut id = [0; 2];
+    fs::File::open(config).and_then(|mut f| f.read_exact(&mut id)).ok()?;
+    Some(u16::from_le_bytes(id) == vendor)
 }
 
 fn read_text(path: &Path) -> Option<String> {

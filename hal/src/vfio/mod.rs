@@ -49,14 +49,11 @@ use kernel::{Kernel, index};
 use crate::Result;
 use crate::board::{Bar, Board, Identity, Wake};
 use crate::dma::{DmaBuffer, DmaMemory, Unmap};
+use crate::regs::pci::{COMMAND_STATUS, Command};
 use crate::sysfs::{PciBoard, Sysfs};
 
-/// Command register (with status above it) in configuration space.
-const COMMAND: u16 = 0x04;
-/// Memory decoding on.
-const COMMAND_MEMORY: u32 = 1 << 1;
-/// The function may start DMA.
-const COMMAND_BUS_MASTER: u32 = 1 << 2;
+/// The bits of the command register a board needs: memory decoding, and bus mastering for DMA and MSI.
+const NEEDED: u32 = Command::MEMORY.union(Command::BUS_MASTER).bits();
 /// The status half of that word is write-one-to-clear: never write back what was read.
 const COMMAND_MASK: u32 = 0xffff;
 
@@ -146,10 +143,10 @@ impl VfioBoard {
             kernel.region(index::CONFIG).map_err(failed("VFIO_DEVICE_GET_REGION_INFO (configuration space)"))?;
 
         // BARs can be mapped only with memory decoding on: the kernel answers an access to an undecoded one with SIGBUS.
-        let command = bar::read_word(kernel.device(), config.offset + u64::from(COMMAND))
+        let command = bar::read_word(kernel.device(), config.offset + u64::from(COMMAND_STATUS))
             .map_err(failed("pread of the command register"))?;
-        let on = (command & COMMAND_MASK) | COMMAND_MEMORY | COMMAND_BUS_MASTER;
-        bar::write_word(kernel.device(), config.offset + u64::from(COMMAND), on)
+        let on = (command & COMMAND_MASK) | NEEDED;
+        bar::write_word(kernel.device(), config.offset + u64::from(COMMAND_STATUS), on)
             .map_err(failed("pwrite of the command register"))?;
 
         let map = |bar: Bar| -> Result<BarMap, Error> {
@@ -241,14 +238,14 @@ impl VfioBoard {
         })?;
         self.events.clear();
         // The kernel puts configuration space back as it was; say what we need all the same.
-        let at = self.config.offset + u64::from(COMMAND);
+        let at = self.config.offset + u64::from(COMMAND_STATUS);
         let command =
             bar::read_word(self.core.kernel.device(), at).map_err(self.failed("pread of the command register"))?;
         if command == u32::MAX {
             let register = "the command register after reset".into();
             return Err(crate::Error::DeviceLost { board: self.name(), register });
         }
-        let on = (command & COMMAND_MASK) | COMMAND_MEMORY | COMMAND_BUS_MASTER;
+        let on = (command & COMMAND_MASK) | NEEDED;
         bar::write_word(self.core.kernel.device(), at, on).map_err(self.failed("pwrite of the command register"))?;
         self.decodes.store(true, Ordering::Release);
         Ok(())
@@ -267,11 +264,11 @@ impl Board for VfioBoard {
 
     fn config_write(&self, offset: u16, value: u32) -> Result<()> {
         let at = self.config_at(offset)?;
-        if offset == COMMAND && value & COMMAND_MEMORY == 0 {
+        if offset == COMMAND_STATUS && value & Command::MEMORY.bits() == 0 {
             self.decodes.store(false, Ordering::Release); // before the write: no access may follow it
         }
         bar::write_word(self.core.kernel.device(), at, value).map_err(self.failed("pwrite of configuration space"))?;
-        if offset == COMMAND && value & COMMAND_MEMORY != 0 {
+        if offset == COMMAND_STATUS && value & Command::MEMORY.bits() != 0 {
             self.decodes.store(true, Ordering::Release);
         }
         Ok(())
@@ -338,9 +335,9 @@ impl Drop for VfioBoard {
         // Stop: without bus mastering the function cannot start another DMA. Then silence. Both may fail on a board that
         // is gone, which is as quiet as it gets. BARs and device follow by field order.
         let device = self.core.kernel.device();
-        let at = self.config.offset + u64::from(COMMAND);
+        let at = self.config.offset + u64::from(COMMAND_STATUS);
         let stopped = bar::read_word(device, at)
-            .and_then(|command| bar::write_word(device, at, command & COMMAND_MASK & !COMMAND_BUS_MASTER));
+            .and_then(|command| bar::write_word(device, at, command & COMMAND_MASK & !Command::BUS_MASTER.bits()));
         let silenced = self.vector.map_or(Ok(()), |index| self.core.kernel.signal(index, None));
         for result in [stopped, silenced] {
             if let Err(e) = result {

@@ -13,9 +13,10 @@ use nix::libc::{EINVAL, EIO, ENOMEM};
 
 use super::ioctl::Region;
 use super::kernel::{Kernel, index};
-use super::{COMMAND, Error, Interface, Options, VfioBoard};
+use super::{COMMAND_STATUS as COMMAND, Error, Interface, Options, VfioBoard};
 use crate::board::{Bar, Board, Chip, Identity, Wake};
 use crate::dma::DmaMemory;
+use crate::regs::pci;
 use crate::{ErrorKind, sysfs};
 
 const BAR0: u64 = 0x10000;
@@ -114,8 +115,8 @@ impl Bench {
         let kernel = FileKernel { file: file.try_clone().expect("a second handle"), script: script.clone() };
         let identity = Identity {
             name: "0000:03:00.0".into(),
-            vendor: sysfs::VENDOR,
-            device: 0xbca1,
+            vendor: pci::VENDOR,
+            device: pci::DEVICE_AKD1000,
             chip: Chip::Akd1000,
             simulated: false,
         };
