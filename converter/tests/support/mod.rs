@@ -67,7 +67,13 @@ fn is_random(name: &str) -> bool {
 
 /// Compares two quantized graphs; the error names the first difference.
 pub fn same_graph(ours: &Graph, reference: &Graph) -> Result<(), String> {
-    let names = |graph: &Graph| graph.initializers.keys().cloned().collect::<Vec<_>>();
+    // Constants of nodes that stayed float come in an order of ONNX Runtime's.
+    let names = |graph: &Graph| {
+        let mut names: Vec<String> = graph.initializers.keys().cloned().collect();
+        let integers = names.iter().rposition(|name| name.starts_with("dequantizer_scale")).map_or(0, |n| n + 1);
+        names[integers..].sort();
+        names
+    };
     if ours.name != reference.name {
         return Err(format!("graph name '{}', not '{}'", ours.name, reference.name));
     }
@@ -119,4 +125,45 @@ pub fn same_graph(ours: &Graph, reference: &Graph) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Compares the nodes of a prepared graph with the text of the reference's; names of constants may differ.
+pub fn same_nodes(ours: &Graph, reference: &str) -> Result<(), String> {
+    let body = |text: &str| -> Vec<String> {
+        text.lines().skip_while(|line| *line != ") {").skip(1).map(|line| line.trim().to_owned()).collect()
+    };
+    // Names drawn at random are compared by what stands before them.
+    let plain = |line: &str, constant: &dyn Fn(&str) -> bool| -> String {
+        let Some((head, arguments)) = line.rsplit_once('(') else { return line.to_owned() };
+        let name = |name: &str| {
+            let name = name.trim_start_matches('%');
+            if constant(name) {
+                return "CONSTANT".to_owned();
+            }
+            let length = name.len();
+            if is_random(name) { name[..length - 36].to_owned() } else { name.to_owned() }
+        };
+        let arguments: Vec<String> = arguments.trim_end_matches(')').split(", ").map(name).collect();
+        let (output, rest) = head.split_once(" = ").unwrap_or((head, ""));
+        format!("{} = {rest}({})", name(output), arguments.join(", "))
+    };
+    let listed: Vec<String> = reference
+        .lines()
+        .skip_while(|line| !line.contains("initializers"))
+        .skip(1)
+        .take_while(|line| *line != ") {")
+        .map(|line| line.trim().trim_start_matches('%').rsplit_once('[').unwrap().0.to_owned())
+        .collect();
+    let text = ours.to_string();
+    let (a, b) = (body(&text), body(reference));
+    let ours_constant = |name: &str| ours.initializers.contains_key(name);
+    let their_constant = |name: &str| listed.iter().any(|listed| listed == name);
+    for (index, theirs) in b.iter().enumerate() {
+        let theirs = plain(theirs, &their_constant);
+        let line = a.get(index).map(|line| plain(line, &ours_constant)).unwrap_or_default();
+        if line != theirs {
+            return Err(format!("prepared line {index}:\n   ours {line}\n   ref. {theirs}"));
+        }
+    }
+    if a.len() == b.len() { Ok(()) } else { Err(format!("{} prepared lines, not {}", a.len(), b.len())) }
 }
