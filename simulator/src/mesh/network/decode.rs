@@ -45,8 +45,6 @@ impl Network {
             layers.push(plan);
         }
         let Some((_, input)) = input else { return problem(ids[0], "no layer takes the job's input") };
-        check_destinations(&groups)?;
-
         let mut outputs = groups.values().enumerate().filter_map(|(index, parts)| match parts[0].layer.destination {
             Destination::Output(format) => Some((index, format, source_of(&parts[0]))),
             Destination::Layer(_) => None,
@@ -57,6 +55,7 @@ impl Network {
         if let Some((second, ..)) = outputs.next() {
             return problem(ids[second], format!("layer {} already sends to the output DMA", ids[output_layer]));
         }
+        check_destinations(&groups)?;
         Ok(Self { input, layers, output_layer, format, source, spare: Mutex::default() })
     }
 }
