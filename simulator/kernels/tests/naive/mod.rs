@@ -35,7 +35,7 @@ impl Values {
     /// From `low..=high`, only the two ends when extreme.
     fn between(&mut self, low: i64, high: i64) -> i64 {
         let r = self.next();
-        if self.extreme && r % 8 != 0 {
+        if self.extreme && !r.is_multiple_of(8) {
             return if r & 256 == 0 { low } else { high };
         }
         low + (r % (high - low + 1) as u64) as i64
@@ -75,7 +75,7 @@ impl Values {
         let scale = |v: &mut Self| Scale {
             m: v.bytes(filters),
             k: (0..filters)
-                .map(|_| if v.next() % 3 == 0 { v.between(-31, 32) } else { v.between(0, 20) } as i8)
+                .map(|_| if v.next().is_multiple_of(3) { v.between(-31, 32) } else { v.between(0, 20) } as i8)
                 .collect(),
         };
         let wide = |v: &mut Self| {
@@ -101,7 +101,11 @@ impl Values {
         let bits = if steps { bits.min(4) } else { bits };
         Finish {
             arithmetic,
-            bias: if steps || self.next() % 4 == 0 { Vec::new() } else { (0..filters).map(|_| wide(self)).collect() },
+            bias: if steps || self.next().is_multiple_of(4) {
+                Vec::new()
+            } else {
+                (0..filters).map(|_| wide(self)).collect()
+            },
             activation,
             scale: (!steps && bits != 32).then(|| scale(self)),
             output_bits: bits,
