@@ -1,4 +1,5 @@
 //! What the tests that cross crates share.
 
+pub mod akida1;
 pub mod conformance;
 pub mod generate;
