@@ -6,4 +6,5 @@ pub mod edge;
 pub mod mapping;
 pub mod model;
 pub mod reference;
+pub mod session;
 pub mod summary;

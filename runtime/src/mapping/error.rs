@@ -51,6 +51,9 @@ pub enum MapError {
         /// Why.
         reason: Reason,
     },
+    /// The model breaks a rule of its own.
+    #[error("the model is not valid")]
+    Invalid(#[from] crate::model::ModelError),
     /// Layers, parameters and tensors of the model contradict each other.
     #[error("layer {layer:?} of the model is inconsistent: {what}")]
     Model {

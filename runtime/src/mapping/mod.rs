@@ -258,5 +258,18 @@ pub fn map(model: &Model, mesh: &Mesh, options: &MapOptions) -> Result<Mapping, 
         let (name, made_for) = (model.name.clone(), model.target);
         return Err(MapError::Target { name, made_for, found, version: mesh.version });
     }
+    model.validate()?;
     sequences::cut(model, mesh, options)
+}
+
+/// A program that ends at an inner tensor of a hardware sequence, so that the board shows its integers; or why there is
+/// none. `sequence` comes from a mapping of the same model, mesh and options.
+pub fn prefix(
+    model: &Model,
+    mesh: &Mesh,
+    options: &MapOptions,
+    sequence: &HardwareSequence,
+    tensor: TensorId,
+) -> Result<Result<HardwareSequence, Reason>, MapError> {
+    sequences::prefix(model, mesh, options, sequence, tensor)
 }

@@ -30,7 +30,37 @@ pub fn cut(model: &Model, mesh: &Mesh, options: &MapOptions) -> Result<Mapping, 
             (sequences, remarks) = cutter.sequences(&host)?;
         }
     }
+    if cutter.loses_frames(&sequences) {
+        let reason = Reason {
+            rule: "temporal.reprogrammed",
+            limit: "frames are kept on a board that is programmed once".into(),
+            value: "the model takes several hardware sequences".into(),
+            remedy: "make the model smaller, or its temporal layers the last".into(),
+        };
+        host.extend(cutter.temporal().map(|l| (l, reason.clone())));
+        (sequences, remarks) = cutter.sequences(&host)?;
+    }
     Ok(Mapping { version: mesh.version, sequences, outputs: cutter.outputs, remarks })
+}
+
+/// See [`super::prefix`].
+pub fn prefix(
+    model: &Model,
+    mesh: &Mesh,
+    options: &MapOptions,
+    sequence: &HardwareSequence,
+    tensor: TensorId,
+) -> Result<Result<HardwareSequence, Reason>, MapError> {
+    let ancestors = needed(model, &[tensor])?;
+    let piece: Vec<usize> = sequence.layers.iter().copied().filter(|l| ancestors.contains(l)).collect();
+    if piece.last().map(|l| l + 1) != Some(tensor) {
+        return Err(MapError::NoSuchTensor { tensor, count: model.layers.len() + 1 });
+    }
+    let cutter = Cutter { model, mesh, options, needed: piece.clone(), outputs: vec![tensor] };
+    match cutter.plan(&piece, sequence.input)? {
+        Ok(planned) => Ok(Ok(cutter.encode(planned)?.0)),
+        Err((_, reason)) => Ok(Err(reason)),
+    }
 }
 
 /// The layers of the next sequence that is not worth it, and the reason.
@@ -132,6 +162,21 @@ impl Cutter<'_> {
             return Err(MapError::NotOnHardware { layer, reason });
         }
         Ok((sequences, remarks))
+    }
+
+    fn temporal(&self) -> impl Iterator<Item = usize> {
+        let temporal = |l: &usize| matches!(&self.model.layers[*l].kind, LayerKind::Conv(c) if c.kind.temporal());
+        self.needed.iter().copied().filter(temporal)
+    }
+
+    /// Whether a reprogramming would clear the frames that temporal layers keep.
+    fn loses_frames(&self, sequences: &[Sequence]) -> bool {
+        let hardware = |s: &&Sequence| matches!(s, Sequence::Hardware(_));
+        let holds = |s: &Sequence| match s {
+            Sequence::Hardware(h) => self.temporal().any(|l| h.layers.contains(&l)),
+            Sequence::Host(_) => false,
+        };
+        sequences.iter().filter(hardware).count() > 1 && sequences.iter().any(holds)
     }
 
     fn refuse_if_hw_only(&self, layer: usize, reason: &Reason) -> Result<(), MapError> {

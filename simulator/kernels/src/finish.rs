@@ -111,9 +111,9 @@ impl Scale {
     }
 }
 
-/// [`Finish`], checked and with thresholds as interval edges.
+/// [`Finish`], checked and with thresholds as interval edges. On its own it ends layers whose sums were made elsewhere.
 #[derive(Clone, Debug)]
-pub(crate) struct Finisher {
+pub struct Finisher {
     finish: Finish,
     filters: usize,
     sum_bounds: (i64, i64),
@@ -123,7 +123,8 @@ pub(crate) struct Finisher {
 }
 
 impl Finisher {
-    pub(crate) fn new(finish: Finish, filters: usize) -> Result<Self, PrepareError> {
+    /// Checks and prepares. Vectors of `finish` have one value per filter.
+    pub fn new(finish: Finish, filters: usize) -> Result<Self, PrepareError> {
         if !finish.bias.is_empty() {
             check_len("biases", finish.bias.len(), filters)?;
         }
@@ -212,8 +213,11 @@ impl Finisher {
         y as i32
     }
 
-    /// A row of positions with all filters each, from sums of products to output.
-    pub(crate) fn row(&self, sums: &[i32], output: &mut Output<'_>, start: usize) {
+    /// A row of positions with all filters each, from sums of products to output elements from `start` on.
+    ///
+    /// # Panics
+    /// When `output` is shorter than `start` and the sums.
+    pub fn row(&self, sums: &[i32], output: &mut Output<'_>, start: usize) {
         match output {
             Output::Bytes(bytes) => {
                 let out = &mut bytes[start..][..sums.len()];

@@ -20,7 +20,7 @@ mod tensor;
 
 pub use error::{PrepareError, RunError};
 pub use fifo::Fifo;
-pub use finish::{Activation, Arithmetic, Finish, Scale, Steps};
+pub use finish::{Activation, Arithmetic, Finish, Finisher, Scale, Steps};
 pub use geometry::{Geometry, Kind, Pool, Tile};
 pub use isa::{Kernels, best, scalar};
 pub use layer::{Layer, LayerSpec, Scratch, Weights};

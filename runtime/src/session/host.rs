@@ -1,0 +1,233 @@
+//! Layers on the host: the same kernels as the simulated NPs', prepared once, saturating as the chip does.
+
+use akida_kernels::{
+    Activation as KernelActivation, Add as KernelAdd, Arithmetic, Fifo, Finish, Finisher, Geometry, Kind,
+    Layer as KernelLayer, LayerSpec, Output, Pool as KernelPool, PrepareError, RunError, Scale, Scratch, Steps, Tile,
+    View, Weights as KernelWeights, best, concat,
+};
+
+use super::error::SessionError;
+use super::values::Values;
+use crate::mapping::HostStep;
+use crate::model::{Activation, Conv, ConvKind, Layer, LayerKind, Model, Pool, ScaleOut, Shape, Tensor};
+
+/// A host step, ready to run.
+pub struct HostWork {
+    name: String,
+    work: Work,
+    inputs: Vec<usize>,
+    tensor: usize,
+    shapes: Vec<Shape>,
+    output: Tensor,
+}
+
+enum Work {
+    /// With the shape its input is seen in: dense layers see one position.
+    Layer(Box<KernelLayer>, Shape),
+    Temporal(Box<KernelLayer>, Shape, Fifo),
+    Add(KernelAdd),
+    Concat,
+    Slices(Box<Finisher>, usize),
+}
+
+/// One value for all or one for each, as one for each.
+fn expand<T: Copy>(values: &[T], len: usize) -> Vec<T> {
+    if values.len() == 1 { vec![values[0]; len] } else { values.to_vec() }
+}
+
+fn scale(scale: &ScaleOut, filters: usize) -> Scale {
+    Scale { m: expand(&scale.m, filters), k: expand(&scale.k, filters) }
+}
+
+fn finish(model: &Model, layer: &Layer, filters: usize) -> Finish {
+    let activation = match layer.kind.activation() {
+        Activation::None => KernelActivation::None,
+        Activation::Relu => KernelActivation::Relu,
+        Activation::ReluClipped(max) => KernelActivation::Clipped(expand(max, filters)),
+        Activation::Lut(lut) => KernelActivation::Lut { table: lut.table.clone(), scale: scale(&lut.scale, filters) },
+        Activation::Steps { threshold, step_16ths } => KernelActivation::Steps(Steps {
+            threshold: expand(threshold, filters),
+            step_16ths: expand(step_16ths, filters),
+        }),
+    };
+    Finish {
+        arithmetic: Arithmetic::Chip { accumulator_bits: layer.kind.accumulator_bits(model.target) as u8 },
+        bias: if layer.kind.bias().is_empty() { Vec::new() } else { expand(layer.kind.bias(), filters) },
+        activation,
+        scale: layer.kind.scale().map(|s| scale(s, filters)),
+        output_bits: layer.output.bits,
+        output_signed: layer.output.signed,
+    }
+}
+
+fn kernel_layer(
+    model: &Model,
+    layer: &Layer,
+    kind: Kind,
+    geometry: Geometry,
+    conv: Option<&Conv>,
+) -> Result<KernelLayer, PrepareError> {
+    let input = model.tensor(layer.inputs[0]);
+    let [rows, columns, filters] = layer.output.shape;
+    let pool = match conv.map_or(Pool::None, |c| c.pool) {
+        Pool::None => KernelPool::None,
+        Pool::Max { size, stride, pads } => KernelPool::Max { size, stride, pad: [pads[0], pads[1]] },
+        Pool::Global => KernelPool::Global { after_activation: !model.target.is_v1() },
+    };
+    let pad_value = match conv {
+        Some(c) if !c.pad_value.is_empty() => expand(&c.pad_value, input.shape[2]).iter().map(|&v| v as u8).collect(),
+        _ => Vec::new(),
+    };
+    let mut weights = layer.kind.weights().map(|w| w.data.as_i8());
+    let (main, pointwise) = (weights.next().unwrap_or(&[]), weights.next().unwrap_or(&[]));
+    let spec = LayerSpec {
+        kind,
+        geometry,
+        input_bits: input.bits,
+        input_signed: input.signed,
+        pad_value,
+        pool,
+        tile: Tile { rows: 0..rows, columns: 0..columns, filters: 0..filters },
+        finish: finish(model, layer, filters),
+    };
+    KernelLayer::prepare(spec, KernelWeights { main, pointwise }, best())
+}
+
+fn conv_work(model: &Model, layer: &Layer, conv: &Conv) -> Result<Work, PrepareError> {
+    let input = model.tensor(layer.inputs[0]).shape;
+    let kind = match conv.kind {
+        ConvKind::Input | ConvKind::Standard | ConvKind::Temporal => Kind::Standard,
+        ConvKind::Depthwise => Kind::Depthwise,
+        ConvKind::Transposed => Kind::Transposed,
+        ConvKind::DepthwiseTransposed => Kind::DepthwiseTransposed,
+        ConvKind::Separable => Kind::Separable,
+        ConvKind::DepthwiseTemporal => Kind::DepthwiseTemporal,
+    };
+    let frames = conv.fifo.max(1);
+    let geometry = Geometry {
+        input: [input[0], input[1], input[2] * frames],
+        kernel: conv.weights.kernel(),
+        stride: conv.stride,
+        pad: [conv.pads[0], conv.pads[1]],
+        conv: conv
+            .conv_size([input[0], input[1]])
+            .ok_or(PrepareError::Contradiction("the kernel is larger than its padded input"))?,
+    };
+    let prepared = Box::new(kernel_layer(model, layer, kind, geometry, Some(conv))?);
+    Ok(if conv.kind.temporal() {
+        Work::Temporal(prepared, geometry.input, Fifo::new(frames, input))
+    } else {
+        Work::Layer(prepared, input)
+    })
+}
+
+impl HostWork {
+    /// Prepares a step.
+    pub fn prepare(model: &Model, step: HostStep) -> Result<Self, SessionError> {
+        let layer = &model.layers[step.layer()];
+        let prepare = |source| SessionError::Prepare { layer: layer.name.clone(), source };
+        let channels = layer.output.shape[2];
+        let work = match (step, &layer.kind) {
+            (HostStep::Finish { slices, .. }, _) => {
+                let finisher = Finisher::new(finish(model, layer, channels), channels).map_err(prepare)?;
+                Work::Slices(Box::new(finisher), slices)
+            }
+            (_, LayerKind::Conv(conv)) => conv_work(model, layer, conv).map_err(prepare)?,
+            (_, LayerKind::Dense(dense)) => {
+                let geometry = Geometry {
+                    input: [1, 1, dense.weights.filter_len()],
+                    kernel: [1, 1],
+                    stride: [1, 1],
+                    pad: [0, 0],
+                    conv: [1, 1],
+                };
+                let prepared = kernel_layer(model, layer, Kind::Standard, geometry, None).map_err(prepare)?;
+                Work::Layer(Box::new(prepared), geometry.input)
+            }
+            (_, LayerKind::Add(add)) => {
+                let input = model.tensor(layer.inputs[0]);
+                let arithmetic = Arithmetic::Chip { accumulator_bits: 32 };
+                let (a, b) = (expand(&add.a_shift, channels), expand(&add.b_shift, channels));
+                let k = add.k.as_ref().map(|k| expand(k, channels));
+                Work::Add(KernelAdd::prepare(a, b, k, input.signed, layer.output.bits, arithmetic).map_err(prepare)?)
+            }
+            (_, LayerKind::Concat) => Work::Concat,
+        };
+        Ok(Self {
+            name: layer.name.clone(),
+            work,
+            inputs: layer.inputs.clone(),
+            tensor: step.layer() + 1,
+            shapes: layer.inputs.iter().map(|&t| model.tensor(t).shape).collect(),
+            output: layer.output.clone(),
+        })
+    }
+
+    /// Tensors it takes; for the end of a sliced layer they are not read, its slices are given instead.
+    pub fn inputs(&self) -> &[usize] {
+        &self.inputs
+    }
+
+    /// The tensor it makes.
+    pub fn output(&self) -> usize {
+        self.tensor
+    }
+
+    /// Whether it adds slices.
+    pub fn adds_slices(&self) -> bool {
+        matches!(self.work, Work::Slices(..))
+    }
+
+    /// Forgets the frames of a stream.
+    pub fn reset(&mut self) {
+        if let Work::Temporal(_, _, fifo) = &mut self.work {
+            fifo.reset();
+        }
+    }
+
+    /// Computes one sample.
+    pub fn run(&mut self, inputs: &[&Values], scratch: &mut Scratch) -> Result<Values, SessionError> {
+        self.compute(inputs, scratch).map_err(|source| SessionError::Run { layer: self.name.clone(), source })
+    }
+
+    fn compute(&mut self, inputs: &[&Values], scratch: &mut Scratch) -> Result<Values, RunError> {
+        let elements = self.output.elements();
+        let mut values =
+            if self.output.bits > 8 { Values::Words(vec![0; elements]) } else { Values::Bytes(vec![0; elements]) };
+        let bytes = |n: usize| match inputs.get(n) {
+            Some(Values::Bytes(bytes)) => Ok(bytes.as_slice()),
+            Some(Values::Words(_)) => Err(RunError::OutputKind { bits: 32 }),
+            None => Err(RunError::Length { what: "inputs", got: n, expected: n + 1 }),
+        };
+        let mut output = match &mut values {
+            Values::Bytes(b) => Output::Bytes(b),
+            Values::Words(w) => Output::Words(w),
+        };
+        match &mut self.work {
+            Work::Layer(layer, shape) => layer.run(&View::whole(bytes(0)?, *shape)?, scratch, output)?,
+            Work::Temporal(layer, shape, fifo) => {
+                let frames = fifo.push(bytes(0)?)?;
+                layer.run(&View::whole(frames, *shape)?, scratch, output)?;
+            }
+            Work::Add(add) => add.run(bytes(0)?, bytes(1)?, output)?,
+            Work::Concat => {
+                let Output::Bytes(out) = &mut output else { return Err(RunError::OutputKind { bits: 32 }) };
+                concat(bytes(0)?, self.shapes[0][2], bytes(1)?, self.shapes[1][2], out)?;
+            }
+            Work::Slices(finisher, slices) => {
+                let Some(Values::Words(words)) = inputs.first() else { return Err(RunError::OutputKind { bits: 8 }) };
+                if words.len() != elements * *slices {
+                    let expected = elements * *slices;
+                    return Err(RunError::Length { what: "potentials of slices", got: words.len(), expected });
+                }
+                let mut sums = vec![0i32; elements];
+                for slice in words.chunks_exact(elements) {
+                    // The mapping has shown that no sum reaches 2^27.
+                    sums.iter_mut().zip(slice).for_each(|(sum, &part)| *sum = sum.wrapping_add(part));
+                }
+                finisher.row(&sums, &mut output, 0);
+            }
+        }
+        Ok(values)
+    }
+}

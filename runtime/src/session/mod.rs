@@ -1,0 +1,342 @@
+//! A model on a board: opened once, given batches of any size.
+//!
+//! Hardware sequences run on the device with several jobs in flight; host sequences run on the same kernels as the
+//! simulated NPs, each sample as soon as the board has made it. With several hardware sequences the board is programmed
+//! for one after another, batch by batch. Order is kept, and a result is exact or an error: after a failure the board is
+//! recovered, programmed again and given the samples without a result once more; what fails twice is an error.
+
+mod check;
+mod error;
+mod host;
+mod pipeline;
+mod run;
+mod values;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use akida_hal::ErrorKind;
+use akida_hal::board::Identity;
+use akida_hal::device::Device;
+use akida_hal::program::Program;
+use akida_kernels::Scratch;
+use ndarray::{ArrayD, IxDyn};
+
+pub use error::SessionError;
+pub use values::{Batch, CallStatistics, ComputedBy, Intermediate, Outputs, SequenceStatistics, Values};
+
+use self::host::HostWork;
+use self::pipeline::{Done, End};
+use self::run::Prefix;
+use crate::edge;
+use crate::mapping::{self, MapOptions, Mapping, Sequence};
+use crate::model::{LayerKind, Model, TensorId};
+
+/// How a session is opened.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// How the model is mapped. Its `batch` is also how many samples are run between two reprogrammings.
+    pub map: MapOptions,
+    /// Jobs in flight that are asked for; the device has at most 16.
+    pub jobs: usize,
+    /// Samples of the known-answer test at opening; 0: none.
+    pub self_test: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { map: MapOptions::default(), jobs: 16, self_test: 0 }
+    }
+}
+
+/// What a call gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// The outputs.
+    Outputs,
+    /// Every layer's integers too. Those inside a hardware sequence are made by the board with programs that end there,
+    /// so the board is reprogrammed for each; streams start anew before and after.
+    AllTensors,
+}
+
+/// A tensor's integers, by sample.
+type Integers = (TensorId, Vec<Vec<i32>>);
+
+/// What the device is programmed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Loaded {
+    sequence: usize,
+    /// Of a program that ends early.
+    upto: Option<TensorId>,
+}
+
+/// A model on a board.
+pub struct Session {
+    model: Arc<Model>,
+    device: Device,
+    options: SessionOptions,
+    mapping: Arc<Mapping>,
+    /// Host steps of each sequence; none for hardware sequences.
+    host: Vec<Vec<HostWork>>,
+    prefixes: HashMap<usize, Arc<Vec<Prefix>>>,
+    loaded: Option<Loaded>,
+    jobs: usize,
+    stateful: bool,
+    refused: bool,
+    scratch: Scratch,
+}
+
+impl Session {
+    /// Maps a model to the device's mesh and gets everything ready. The board is programmed with the first batch.
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownEncoding`] on silicon, [`SessionError::Map`] when the model does not map, and what
+    /// [`Session::self_test`] finds.
+    pub fn open(model: Arc<Model>, device: Device, options: SessionOptions) -> Result<Self, SessionError> {
+        let board = device.identity().to_string();
+        if !device.identity().simulated {
+            return Err(SessionError::UnknownEncoding { board });
+        }
+        let mapping = mapping::map(&model, device.mesh(), &options.map)
+            .map_err(|source| SessionError::Map { board: board.clone(), source: Box::new(source) })?;
+        log::info!("{board}: {} in {} sequences", model.name, mapping.sequences.len());
+        let prepare = |sequence: &Sequence| match sequence {
+            Sequence::Hardware(_) => Ok(Vec::new()),
+            Sequence::Host(h) => h.steps.iter().map(|(step, _)| HostWork::prepare(&model, *step)).collect(),
+        };
+        let host = mapping.sequences.iter().map(prepare).collect::<Result<_, _>>()?;
+        let stateful = model.layers.iter().any(|l| matches!(&l.kind, LayerKind::Conv(conv) if conv.kind.temporal()));
+        let mut session = Self {
+            model,
+            device,
+            mapping: Arc::new(mapping),
+            host,
+            prefixes: HashMap::new(),
+            loaded: None,
+            jobs: 1,
+            stateful,
+            refused: false,
+            scratch: Scratch::default(),
+            options,
+        };
+        if session.options.self_test > 0 {
+            session.self_test(session.options.self_test)?;
+        }
+        Ok(session)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// What runs where.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The board.
+    pub fn identity(&self) -> &Identity {
+        self.device.identity()
+    }
+
+    /// Gives the device back, with whatever program it has.
+    pub fn into_device(self) -> Device {
+        self.device
+    }
+
+    /// Starts streams anew: temporal layers forget their frames. Nothing else has a state.
+    pub fn reset(&mut self) {
+        if self.stateful {
+            // Programming clears the packet SRAM that the frames are in.
+            self.loaded = None;
+            self.host.iter_mut().flatten().for_each(HostWork::reset);
+        }
+    }
+
+    /// Infers a batch.
+    pub fn infer(&mut self, batch: Batch<'_>) -> Result<Outputs, SessionError> {
+        self.infer_with(batch, Detail::Outputs)
+    }
+
+    /// Infers a batch and gives as much detail as asked for.
+    pub fn infer_with(&mut self, batch: Batch<'_>, detail: Detail) -> Result<Outputs, SessionError> {
+        let anew = detail == Detail::AllTensors && self.stateful;
+        if anew {
+            self.reset();
+        }
+        let run = self.run(batch, detail)?;
+        if anew {
+            self.reset();
+        }
+        let model = &self.model;
+        let integers = |tensor: TensorId| -> Vec<Vec<i32>> {
+            let t = model.tensor(tensor);
+            run.tensors.get(&tensor).map_or(Vec::new(), |v| v.iter().map(|v| v.integers(t)).collect())
+        };
+        let array = |tensor: TensorId, samples: &[Vec<i32>]| {
+            let t = model.tensor(tensor);
+            stack(&t.layout.dims(t.shape), samples.iter().map(|s| t.layout.to_onnx(s, t.shape)))
+        };
+        let (mut floats, mut raw) = (Vec::new(), Vec::new());
+        let asked = self.options.map.upto;
+        let outputs = model.outputs.iter().filter(|o| asked.is_none_or(|t| t == o.tensor));
+        for output in outputs {
+            let samples = integers(output.tensor);
+            let t = model.tensor(output.tensor);
+            let float = samples.iter().map(|s| edge::dequantize(model, output, s).into_raw_vec_and_offset().0);
+            floats.push(stack(&t.layout.dims(t.shape), float));
+            raw.push(array(output.tensor, &samples));
+        }
+        if let (Some(tensor), true) = (asked, raw.is_empty()) {
+            let samples = integers(tensor);
+            raw.push(array(tensor, &samples));
+            floats.push(raw[0].mapv(|v| v as f32));
+        }
+        let mut intermediates = Vec::new();
+        if detail == Detail::AllTensors {
+            for (index, layer) in model.layers.iter().enumerate() {
+                if let Some(by) = run.by.get(&(index + 1)) {
+                    intermediates.push(Intermediate {
+                        tensor: index + 1,
+                        name: layer.output.name.clone(),
+                        layer: layer.name.clone(),
+                        by: by.clone(),
+                        values: array(index + 1, &integers(index + 1)),
+                    });
+                }
+            }
+        }
+        let board = self.device.identity().clone();
+        Ok(Outputs { board, floats, raw, intermediates, statistics: run.statistics })
+    }
+
+    /// Tensors as integers, for the known-answer test.
+    fn run_integers(&mut self, batch: Batch<'_>, detail: Detail) -> Result<Vec<Integers>, SessionError> {
+        let run = self.run(batch, detail)?;
+        let integers = |(tensor, values): (&TensorId, &Vec<Values>)| {
+            let t = self.model.tensor(*tensor);
+            (*tensor, values.iter().map(|v| v.integers(t)).collect())
+        };
+        Ok(run.tensors.iter().map(integers).collect())
+    }
+
+    /// Programs the device if it has another program.
+    fn load(
+        &mut self,
+        wanted: Loaded,
+        program: &Program,
+        statistics: &mut SequenceStatistics,
+    ) -> akida_hal::Result<()> {
+        if self.loaded == Some(wanted) {
+            return Ok(());
+        }
+        let start = Instant::now();
+        self.loaded = None;
+        self.device.program(program)?;
+        self.jobs = self.device.set_batch(self.options.jobs)?;
+        self.loaded = Some(wanted);
+        statistics.programmed += 1;
+        statistics.programming += start.elapsed();
+        Ok(())
+    }
+
+    /// Runs a program over `count` samples, with one recovery.
+    fn hardware(
+        &mut self,
+        wanted: Loaded,
+        program: &Program,
+        count: usize,
+        make: impl Fn(usize) -> Result<Vec<u8>, SessionError> + Sync,
+        mut take: impl FnMut(usize, Done) -> Result<(), SessionError>,
+        statistics: &mut Counts<'_>,
+    ) -> Result<(), SessionError> {
+        let board = self.device.identity().to_string();
+        let expected: usize = program.output.shape.iter().map(|&n| n as usize).product();
+        let (mut next, mut recovered) = (0, false);
+        loop {
+            let end = match self.load(wanted, program, statistics.sequence) {
+                Err(error) => End::Device(error),
+                Ok(()) => pipeline::run(&mut self.device, self.jobs, next..count, &make, |sample, done| {
+                    let found = done.values.len();
+                    if found != expected {
+                        let (board, sequence) = (board.clone(), wanted.sequence);
+                        return Err(SessionError::OutputLength { board, sequence, found, expected });
+                    }
+                    statistics.job(&done);
+                    take(sample, done)?;
+                    next = sample + 1;
+                    Ok(())
+                }),
+            };
+            let source = match end {
+                End::Complete => return Ok(()),
+                End::Other(error) => {
+                    // Jobs may be left from before the error; a new program starts clean.
+                    self.loaded = None;
+                    return Err(error);
+                }
+                End::Device(error) => error,
+            };
+            self.loaded = None;
+            if self.stateful {
+                self.reset();
+                return Err(SessionError::StateLost { board, sample: next, source: Box::new(source) });
+            }
+            let curable = matches!(source.kind(), ErrorKind::TimedOut | ErrorKind::Device | ErrorKind::Lost);
+            let failed = |recovered, source: akida_hal::Error| {
+                let (board, sequence, source) = (board.clone(), wanted.sequence, Box::new(source));
+                SessionError::Device { board, sequence, sample: next, recovered, source }
+            };
+            if recovered || !curable {
+                return Err(failed(recovered, source));
+            }
+            log::warn!("{board}: {source}; recovering, then again from sample {next}");
+            recovered = true;
+            *statistics.recoveries += 1;
+            self.device.recover().map_err(|source| failed(true, source))?;
+        }
+    }
+
+    fn refuse_if_refused(&self) -> Result<(), SessionError> {
+        match self.refused {
+            true => Err(SessionError::Refused { board: self.device.identity().to_string() }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Statistics that a hardware run adds to.
+struct Counts<'a> {
+    sequence: &'a mut SequenceStatistics,
+    recoveries: &'a mut usize,
+}
+
+impl Counts<'_> {
+    fn job(&mut self, done: &Done) {
+        let jobs = &mut self.sequence.jobs;
+        jobs.copy_in += done.timing.copy_in;
+        jobs.run += done.timing.run;
+        jobs.copy_out += done.timing.copy_out;
+        self.sequence.samples += 1;
+    }
+}
+
+/// Samples as one array with the batch first.
+fn stack<T: Clone + Default>(dims: &[usize], samples: impl ExactSizeIterator<Item = Vec<T>>) -> ArrayD<T> {
+    let shape: Vec<usize> = std::iter::once(samples.len()).chain(dims.iter().copied()).collect();
+    let values: Vec<T> = samples.flatten().collect();
+    // Every sample has as many elements as its tensor: checked where it was made.
+    ArrayD::from_shape_vec(IxDyn(&shape), values).unwrap_or_else(|_| ArrayD::default(IxDyn(&shape)))
+}
+
+/// The time since an instant, added to a sum.
+fn add_since(sum: &mut Duration, start: Instant) {
+    *sum += start.elapsed();
+}

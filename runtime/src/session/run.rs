@@ -1,0 +1,416 @@
+//! One call: the batch through the sequences, tensor by tensor.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::error::SessionError;
+use super::host::HostWork;
+use super::values::{Batch, CallStatistics, ComputedBy, SequenceStatistics, Values};
+use super::{Counts, Detail, Loaded, Session};
+use crate::edge::{self, EdgeError};
+use crate::mapping::{self, HardwareOutput, HardwareSequence, HostStep, Reason, Sequence};
+use crate::model::{Model, TensorId};
+use crate::reference::InputError;
+
+/// A checked batch.
+pub struct Inputs<'m, 'b> {
+    model: &'m Model,
+    batch: Batch<'b>,
+}
+
+impl<'m, 'b> Inputs<'m, 'b> {
+    /// Checks the shape; values are checked sample by sample.
+    pub fn new(model: &'m Model, batch: Batch<'b>) -> Result<Self, SessionError> {
+        let shape = model.input.tensor.shape;
+        let (found, expected, what) = match &batch {
+            Batch::Float(view) => {
+                (view.shape().to_vec(), model.input.layout.dims(shape), "as the ONNX input is laid out")
+            }
+            Batch::Raw(view) if view.ndim() == 2 && shape[..2] == [1, 1] => {
+                (view.shape().to_vec(), vec![shape[2]], "raw integers")
+            }
+            Batch::Raw(view) => (view.shape().to_vec(), shape.to_vec(), "raw integers, height, width, channels"),
+            Batch::Bytes(_) => return Ok(Self { model, batch }),
+        };
+        if found.is_empty() || found[1..] != expected {
+            return Err(SessionError::Shape { found, expected, what });
+        }
+        Ok(Self { model, batch })
+    }
+
+    /// Samples.
+    pub fn len(&self) -> usize {
+        match &self.batch {
+            Batch::Float(view) => view.shape()[0],
+            Batch::Raw(view) => view.shape()[0],
+            Batch::Bytes(samples) => samples.len(),
+        }
+    }
+
+    /// The bytes of a sample in (height, width, channels) order.
+    pub fn get(&self, sample: usize) -> Result<Vec<u8>, SessionError> {
+        let bytes: Vec<u8> = match &self.batch {
+            Batch::Float(view) => {
+                let values: Vec<f32> = view.index_axis(ndarray::Axis(0), sample).iter().copied().collect();
+                let edge = |source: EdgeError| SessionError::Edge { sample, source };
+                return edge::quantize_sample(&self.model.input, &values).map_err(edge);
+            }
+            Batch::Raw(view) => view.index_axis(ndarray::Axis(0), sample).iter().copied().collect(),
+            Batch::Bytes(samples) => samples[sample].clone(),
+        };
+        self.check(sample, &bytes)?;
+        Ok(bytes)
+    }
+
+    fn check(&self, sample: usize, bytes: &[u8]) -> Result<(), SessionError> {
+        let tensor = &self.model.input.tensor;
+        let name = || tensor.name.clone();
+        let input = |source| SessionError::Input { sample, source };
+        if bytes.len() != tensor.elements() {
+            let (found, expected, shape) = (bytes.len(), tensor.elements(), tensor.shape);
+            return Err(input(InputError::Length { name: name(), found, expected, shape }));
+        }
+        if tensor.bits == 8 {
+            return Ok(());
+        }
+        let (min, max) = tensor.range();
+        let value = |b: u8| if tensor.signed { i32::from(b.cast_signed()) } else { i32::from(b) };
+        match bytes.iter().position(|&b| !(min..=max).contains(&value(b))) {
+            Some(index) => {
+                let value = value(bytes[index]);
+                Err(input(InputError::Range { name: name(), index, value, min, max }))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// How a tensor inside a hardware sequence is made visible.
+pub struct Prefix {
+    /// Which.
+    pub tensor: TensorId,
+    /// A program that ends there, or why there is none: then the host computes this one layer from the tensors before.
+    pub program: Result<Box<HardwareSequence>, Reason>,
+}
+
+/// What a call made.
+pub struct Run {
+    /// Wanted tensors, by sample.
+    pub tensors: HashMap<TensorId, Vec<Values>>,
+    /// Who made them.
+    pub by: HashMap<TensorId, ComputedBy>,
+    /// Time.
+    pub statistics: CallStatistics,
+}
+
+/// Tensors of one sample.
+type Tensors = HashMap<TensorId, Values>;
+
+impl Session {
+    /// Runs a batch through all sequences.
+    pub(super) fn run(&mut self, batch: Batch<'_>, detail: Detail) -> Result<Run, SessionError> {
+        self.refuse_if_refused()?;
+        let start = Instant::now();
+        let (model, mapping) = (self.model.clone(), self.mapping.clone());
+        let inputs = Inputs::new(&model, batch)?;
+        let mut wanted: BTreeSet<TensorId> = mapping.outputs.iter().copied().collect();
+        if detail == Detail::AllTensors {
+            wanted.extend(mapping.hardware().flat_map(|h| h.layers.iter().map(|l| l + 1)));
+            wanted.extend(mapping.host_steps().map(|(s, _)| s.layer() + 1));
+        }
+        let mut run = Run {
+            tensors: wanted.iter().map(|&t| (t, Vec::with_capacity(inputs.len()))).collect(),
+            by: HashMap::new(),
+            statistics: CallStatistics {
+                sequences: vec![SequenceStatistics::default(); mapping.sequences.len()],
+                ..CallStatistics::default()
+            },
+        };
+        // Several programs: a batch at a time, so that tensors between sequences stay few. Everything wanted is kept
+        // anyway.
+        let several = mapping.hardware().count() > 1 && detail == Detail::Outputs;
+        let chunk = if several { self.options.map.batch.max(1) } else { inputs.len().max(1) };
+        let mut first = 0;
+        while first < inputs.len() {
+            let count = chunk.min(inputs.len() - first);
+            let mut samples: Vec<Tensors> = vec![Tensors::new(); count];
+            self.chunk(&inputs, first, &mut samples, &wanted, detail, &mut run)?;
+            for mut tensors in samples {
+                for (tensor, values) in &mut run.tensors {
+                    if let Some(v) = tensors.remove(tensor) {
+                        values.push(v);
+                    }
+                }
+            }
+            first += count;
+        }
+        run.statistics.elapsed = start.elapsed();
+        Ok(run)
+    }
+
+    /// Runs samples from `first` on through all sequences.
+    fn chunk(
+        &mut self,
+        inputs: &Inputs<'_, '_>,
+        first: usize,
+        samples: &mut [Tensors],
+        wanted: &BTreeSet<TensorId>,
+        detail: Detail,
+        run: &mut Run,
+    ) -> Result<(), SessionError> {
+        let mapping = self.mapping.clone();
+        let mut index = 0;
+        while index < mapping.sequences.len() {
+            let keep = self.kept(index, wanted);
+            match &mapping.sequences[index] {
+                Sequence::Host(h) => {
+                    let start = Instant::now();
+                    let mut host = std::mem::take(&mut self.host[index]);
+                    let mut outcome = Ok(());
+                    for (i, tensors) in samples.iter_mut().enumerate() {
+                        outcome =
+                            self.host_steps(&mut host, tensors, None, || inputs.get(first + i).map(Values::Bytes));
+                        if outcome.is_err() {
+                            break;
+                        }
+                        tensors.retain(|t, _| keep.contains(t));
+                    }
+                    self.host[index] = host;
+                    outcome?;
+                    note_host(run, &h.steps);
+                    let statistics = &mut run.statistics.sequences[index];
+                    statistics.samples += samples.len();
+                    super::add_since(&mut statistics.computing, start);
+                    super::add_since(&mut statistics.elapsed, start);
+                    index += 1;
+                }
+                Sequence::Hardware(h) => {
+                    if detail == Detail::AllTensors {
+                        self.inner_tensors(index, h, inputs, first, samples, run)?;
+                    }
+                    let after = match mapping.sequences.get(index + 1) {
+                        Some(Sequence::Host(host)) => Some(host),
+                        _ => None,
+                    };
+                    let keep = if after.is_some() { self.kept(index + 1, wanted) } else { keep };
+                    self.hardware_sequence(index, h, after.is_some(), inputs, first, samples, &keep, run)?;
+                    let by = match h.output {
+                        HardwareOutput::Tensor(t) => Some((t, ComputedBy::Board)),
+                        HardwareOutput::Slices { .. } => None,
+                    };
+                    run.by.extend(by);
+                    if let Some(host) = after {
+                        note_host(run, &host.steps);
+                        run.statistics.sequences[index + 1].samples += samples.len();
+                    }
+                    index += if after.is_some() { 2 } else { 1 };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tensors that are still needed behind sequence `index`.
+    fn kept(&self, index: usize, wanted: &BTreeSet<TensorId>) -> BTreeSet<TensorId> {
+        let mut keep = wanted.clone();
+        for sequence in &self.mapping.sequences[index + 1..] {
+            match sequence {
+                Sequence::Hardware(h) => {
+                    keep.insert(h.input);
+                }
+                Sequence::Host(h) => {
+                    keep.extend(h.steps.iter().flat_map(|(s, _)| &self.model.layers[s.layer()].inputs))
+                }
+            }
+        }
+        keep
+    }
+
+    /// A hardware sequence, and the host sequence behind it on each sample as it comes.
+    #[expect(clippy::too_many_arguments, reason = "the state of one call; a struct for one use would hide it")]
+    fn hardware_sequence(
+        &mut self,
+        index: usize,
+        h: &HardwareSequence,
+        host_follows: bool,
+        inputs: &Inputs<'_, '_>,
+        first: usize,
+        samples: &mut [Tensors],
+        keep: &BTreeSet<TensorId>,
+        run: &mut Run,
+    ) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let mut host = if host_follows { std::mem::take(&mut self.host[index + 1]) } else { Vec::new() };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut computing = std::time::Duration::ZERO;
+        let feed = feed(h, inputs, first, samples)?;
+        let mut sequence = std::mem::take(&mut run.statistics.sequences[index]);
+        let outcome = self.hardware(
+            Loaded { sequence: index, upto: None },
+            &h.program,
+            samples.len(),
+            |i| feed.get(inputs, first, i),
+            |i, done| {
+                let begin = Instant::now();
+                let tensors = &mut samples[i];
+                let slices = match h.output {
+                    HardwareOutput::Tensor(t) => {
+                        tensors.insert(t, done.values);
+                        None
+                    }
+                    HardwareOutput::Slices { .. } => Some(done.values),
+                };
+                host_steps(&mut host, tensors, slices, &mut scratch, || inputs.get(first + i).map(Values::Bytes))?;
+                tensors.retain(|t, _| keep.contains(t));
+                super::add_since(&mut computing, begin);
+                Ok(())
+            },
+            &mut Counts { sequence: &mut sequence, recoveries: &mut run.statistics.recoveries },
+        );
+        super::add_since(&mut sequence.elapsed, start);
+        run.statistics.sequences[index] = sequence;
+        self.scratch = scratch;
+        if host_follows {
+            self.host[index + 1] = host;
+            run.statistics.sequences[index + 1].computing += computing;
+        }
+        outcome
+    }
+
+    /// Tensors inside a hardware sequence, by programs that end there.
+    fn inner_tensors(
+        &mut self,
+        index: usize,
+        h: &HardwareSequence,
+        inputs: &Inputs<'_, '_>,
+        first: usize,
+        samples: &mut [Tensors],
+        run: &mut Run,
+    ) -> Result<(), SessionError> {
+        let prefixes = self.prefixes(index, h)?;
+        let feed = feed(h, inputs, first, samples)?;
+        for prefix in prefixes.iter() {
+            // Streams start anew with every program; the frames before this batch are none of ours (see `Detail`).
+            match &prefix.program {
+                Ok(program) => {
+                    let mut unused = SequenceStatistics::default();
+                    self.hardware(
+                        Loaded { sequence: index, upto: Some(prefix.tensor) },
+                        &program.program,
+                        samples.len(),
+                        |i| feed.get(inputs, first, i),
+                        |i, done| {
+                            samples[i].insert(prefix.tensor, done.values);
+                            Ok(())
+                        },
+                        &mut Counts { sequence: &mut unused, recoveries: &mut run.statistics.recoveries },
+                    )?;
+                    run.by.insert(prefix.tensor, ComputedBy::Board);
+                }
+                Err(reason) => {
+                    let mut host = [HostWork::prepare(&self.model, HostStep::Layer(prefix.tensor - 1))?];
+                    for (i, tensors) in samples.iter_mut().enumerate() {
+                        self.host_steps(&mut host, tensors, None, || inputs.get(first + i).map(Values::Bytes))?;
+                    }
+                    run.by.insert(prefix.tensor, ComputedBy::Host(reason.to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn prefixes(&mut self, index: usize, h: &HardwareSequence) -> Result<Arc<Vec<Prefix>>, SessionError> {
+        if let Some(made) = self.prefixes.get(&index) {
+            return Ok(made.clone());
+        }
+        let mut made = Vec::new();
+        for &layer in &h.layers[..h.layers.len() - 1] {
+            let program = mapping::prefix(&self.model, self.device.mesh(), &self.options.map, h, layer + 1)
+                .map_err(|e| SessionError::Map { board: self.device.identity().to_string(), source: Box::new(e) })?;
+            made.push(Prefix { tensor: layer + 1, program: program.map(Box::new) });
+        }
+        let made = Arc::new(made);
+        self.prefixes.insert(index, made.clone());
+        Ok(made)
+    }
+
+    fn host_steps(
+        &mut self,
+        host: &mut [HostWork],
+        tensors: &mut Tensors,
+        slices: Option<Values>,
+        input: impl Fn() -> Result<Values, SessionError>,
+    ) -> Result<(), SessionError> {
+        host_steps(host, tensors, slices, &mut self.scratch, input)
+    }
+}
+
+/// Runs the steps of a host sequence on one sample. `input` gives the model's input where a step takes it.
+fn host_steps(
+    host: &mut [HostWork],
+    tensors: &mut Tensors,
+    slices: Option<Values>,
+    scratch: &mut akida_kernels::Scratch,
+    input: impl Fn() -> Result<Values, SessionError>,
+) -> Result<(), SessionError> {
+    for work in host {
+        let values = if work.adds_slices() {
+            work.run(&slices.iter().collect::<Vec<_>>(), scratch)?
+        } else {
+            for &t in work.inputs() {
+                if t == 0 && !tensors.contains_key(&0) {
+                    tensors.insert(0, input()?);
+                }
+            }
+            let taken: Vec<&Values> = work.inputs().iter().filter_map(|t| tensors.get(t)).collect();
+            work.run(&taken, scratch)?
+        };
+        tensors.insert(work.output(), values);
+    }
+    Ok(())
+}
+
+/// Inputs of a hardware sequence.
+enum Feed {
+    /// The model's.
+    Model,
+    /// A tensor made before.
+    Tensor(Vec<Vec<u8>>),
+}
+
+fn feed(
+    h: &HardwareSequence,
+    inputs: &Inputs<'_, '_>,
+    first: usize,
+    samples: &[Tensors],
+) -> Result<Feed, SessionError> {
+    if h.input == 0 {
+        return Ok(Feed::Model);
+    }
+    let bytes = |(i, tensors): (usize, &Tensors)| match tensors.get(&h.input) {
+        Some(Values::Bytes(bytes)) => Ok(bytes.clone()),
+        // Potentials only leave a model (`Model::validate`), so this is the input of a sample that has none.
+        _ => inputs.get(first + i),
+    };
+    Ok(Feed::Tensor(samples.iter().enumerate().map(bytes).collect::<Result<_, _>>()?))
+}
+
+impl Feed {
+    fn get(&self, inputs: &Inputs<'_, '_>, first: usize, i: usize) -> Result<Vec<u8>, SessionError> {
+        match self {
+            Feed::Model => inputs.get(first + i),
+            Feed::Tensor(samples) => Ok(samples[i].clone()),
+        }
+    }
+}
+
+fn note_host(run: &mut Run, steps: &[(HostStep, Reason)]) {
+    for (step, reason) in steps {
+        let by = match step {
+            HostStep::Layer(_) => ComputedBy::Host(reason.to_string()),
+            HostStep::Finish { .. } => ComputedBy::BoardAndHost,
+        };
+        run.by.insert(step.layer() + 1, by);
+    }
+}
