@@ -4,9 +4,16 @@ use super::{
     ModelError, Problem, limits,
     parts::{check_arithmetic, check_len, check_range, check_sizes, check_weights},
 };
-use crate::model::{Conv, ConvKind, Layer, Pool, Target, Tensor};
+use crate::model::{Conv, ConvKind, LayerKind, Pool, Target, Tensor, TensorId};
 
-pub fn check(place: &str, conv: &Conv, layer: &Layer, input: &Tensor, target: Target) -> Result<(), ModelError> {
+pub fn check(
+    place: &str,
+    conv: &Conv,
+    kind: &LayerKind,
+    inputs: &[TensorId],
+    input: &Tensor,
+    target: Target,
+) -> Result<(), ModelError> {
     let rule = |field, what| Err(ModelError::new(place, field, Problem::Rule(what)));
     check_sizes(place, "stride", &conv.stride, 1, limits::WINDOW)?;
     check_sizes(place, "padding", &conv.pads, 0, limits::WINDOW)?;
@@ -25,13 +32,13 @@ pub fn check(place: &str, conv: &Conv, layer: &Layer, input: &Tensor, target: Ta
         }
     }
     match conv.kind {
-        ConvKind::Input if layer.inputs != [0] || input.signed => {
+        ConvKind::Input if inputs != [0] || input.signed => {
             return rule("kind", "is an input convolution, which takes the model's unsigned input");
         }
         ConvKind::Separable if !target.is_v1() => return rule("kind", "is separable, which Akida 2.0 does not have"),
         _ => {}
     }
-    // Before `check_arithmetic`, which reads sizes only, the map: nothing later may overflow.
+    // The map before pooling may be larger than any tensor.
     let size = conv.conv_size([input.shape[0], input.shape[1]]);
     let Some(size) = size else { return rule("kernel", "is larger than its padded input") };
     check_sizes(place, "size before pooling", &size, 1, limits::DIMENSION)?;
@@ -41,7 +48,7 @@ pub fn check(place: &str, conv: &Conv, layer: &Layer, input: &Tensor, target: Ta
         return Err(ModelError::new(place, "number of elements before pooling", problem));
     }
     let steps = if conv.kind == ConvKind::Input { limits::INPUT_STEPS } else { limits::STEPS };
-    check_arithmetic(place, &layer.kind, conv.filters(), target, steps)
+    check_arithmetic(place, kind, conv.filters(), target, steps)
 }
 
 /// Weights, and what belongs to one kind only.

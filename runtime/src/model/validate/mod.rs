@@ -54,14 +54,8 @@ impl Model {
 
     fn check_layer(&self, index: usize, layer: &Layer) -> Result<(), ModelError> {
         let place = format!("layer {}", layer.name);
-        self.check_inputs(&place, index, &layer.kind, &layer.inputs)?;
+        self.check_kind(&place, index, &layer.kind, &layer.inputs)?;
         let first = self.tensor(layer.inputs[0]);
-        match &layer.kind {
-            LayerKind::Conv(conv) => conv::check(&place, conv, layer, first, self.target)?,
-            LayerKind::Dense(dense) => check_dense(&place, dense, layer, first, self.target)?,
-            LayerKind::Add(add) => check_add(&place, add, first, self.tensor(layer.inputs[1]))?,
-            LayerKind::Concat => check_concat(&place, first, self.tensor(layer.inputs[1]))?,
-        }
         check_tensor(&place, &layer.output)?;
         let (expected, signed) = self.infer(&place, &layer.kind, &layer.inputs)?;
         if layer.output.shape != expected {
@@ -85,6 +79,18 @@ impl Model {
             return Err(ModelError::new(place, "output bits", problem));
         }
         Ok(())
+    }
+
+    /// What must hold of the layer with this index before its output is looked at.
+    fn check_kind(&self, place: &str, index: usize, kind: &LayerKind, inputs: &[TensorId]) -> Result<(), ModelError> {
+        self.check_inputs(place, index, kind, inputs)?;
+        let first = self.tensor(inputs[0]);
+        match kind {
+            LayerKind::Conv(conv) => conv::check(place, conv, kind, inputs, first, self.target),
+            LayerKind::Dense(dense) => check_dense(place, dense, kind, first, self.target),
+            LayerKind::Add(add) => check_add(place, add, first, self.tensor(inputs[1])),
+            LayerKind::Concat => check_concat(place, first, self.tensor(inputs[1])),
+        }
     }
 
     /// Inputs of a layer: as many as it takes, made before it, of 8 bits at most.
@@ -162,7 +168,7 @@ pub(super) fn new_layer(
 ) -> Result<Layer, ModelError> {
     let place = format!("layer {name}");
     let index = model.layers.len();
-    model.check_inputs(&place, index, &kind, inputs)?;
+    model.check_kind(&place, index, &kind, inputs)?;
     let (shape, signed) = model.infer(&place, &kind, inputs)?;
     let layout = match &kind {
         LayerKind::Conv(_) => OnnxLayout::Nchw,
@@ -176,7 +182,7 @@ pub(super) fn new_layer(
     Ok(layer)
 }
 
-fn check_dense(place: &str, dense: &Dense, layer: &Layer, input: &Tensor, target: Target) -> Result<(), ModelError> {
+fn check_dense(place: &str, dense: &Dense, kind: &LayerKind, input: &Tensor, target: Target) -> Result<(), ModelError> {
     let weights = &dense.weights;
     parts::check_weights(place, "weights", weights)?;
     if weights.shape[1..] != input.shape {
@@ -190,7 +196,7 @@ fn check_dense(place: &str, dense: &Dense, layer: &Layer, input: &Tensor, target
             Problem::Rule("is a look-up table, which dense layers do not have"),
         ));
     }
-    parts::check_arithmetic(place, &layer.kind, weights.filters(), target, limits::STEPS)
+    parts::check_arithmetic(place, kind, weights.filters(), target, limits::STEPS)
 }
 
 fn check_add(place: &str, add: &Add, a: &Tensor, b: &Tensor) -> Result<(), ModelError> {
