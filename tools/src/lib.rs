@@ -4,6 +4,8 @@
 //! files, terminals, command lines and exit codes (docs/exit-codes.md), and introduces boards to the runtime.
 
 pub mod arrays;
+pub mod device;
 pub mod exit;
 pub mod files;
 pub mod samples;
+pub mod terminal;
