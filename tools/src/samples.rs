@@ -15,7 +15,7 @@ mod normalize;
 
 use std::path::Path;
 
-use akida_runtime::model::OnnxLayout;
+use akida_runtime::model::{Model, OnnxLayout};
 use ndarray::{ArrayD, IxDyn};
 
 pub use labels::{Labels, read_labels, read_names};
@@ -38,12 +38,13 @@ pub struct Expected {
 impl Expected {
     /// Shape of one float sample in ONNX layout.
     pub fn float_shape(&self) -> Vec<usize> {
-        let [h, w, c] = self.shape;
-        match self.layout {
-            OnnxLayout::Nchw => vec![c, h, w],
-            OnnxLayout::Nhwc => vec![h, w, c],
-            OnnxLayout::Flat => vec![h * w * c],
-        }
+        self.layout.dims(self.shape)
+    }
+
+    /// What a model takes.
+    pub fn of(model: &Model) -> Self {
+        let tensor = &model.input.tensor;
+        Self { shape: tensor.shape, layout: model.input.layout, signed: tensor.signed }
     }
 
     fn text(&self) -> String {

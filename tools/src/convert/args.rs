@@ -1,0 +1,169 @@
+//! Arguments of `akida-convert`.
+
+use std::path::PathBuf;
+
+use akida_runtime::model::Target;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::command::Common;
+use crate::device::Profile;
+
+/// Turn ONNX networks into models for Akida boards.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "akida-convert", version, max_term_width = 100, after_help = AFTER)]
+pub struct Args {
+    #[command(subcommand)]
+    #[allow(missing_docs)]
+    pub command: Command,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 done, 64 usage, 65 bad or unsupported model, 66 no input, 70 internal, 73 cannot create output,
+74 I/O, 141 standard output closed (docs/exit-codes.md).";
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Quantize a float ONNX network with samples and convert it
+    Quantize(Quantize),
+    /// Convert an ONNX network that QuantizeML has quantized already
+    Import(Import),
+    /// Print a network: a summary of an .akm, the graph of an .onnx
+    Show(Show),
+    /// Say whether a network can run on a target, and what stands in the way
+    Check(Check),
+    /// Say where every layer of a model runs on a board, and why
+    Map(Map),
+}
+
+/// `akida-convert quantize`
+#[derive(Clone, Debug, clap::Args)]
+pub struct Quantize {
+    /// Float network, as torch.onnx.export writes it
+    pub model: PathBuf,
+    /// What it is made for: akida2, akd1000, akd1500
+    #[arg(short, long)]
+    pub target: Target,
+    /// Samples for calibration, batch first: .npz (array `samples`, or the only one), .npy, a directory of images
+    #[arg(short, long, value_name = "FILE", required_unless_present = "ranges")]
+    pub samples: Option<PathBuf>,
+    /// Model to write
+    #[arg(short, long, value_name = "OUT.akm")]
+    pub output: PathBuf,
+    /// Ranges of tensors instead of a calibration of our own: .npz with arrays min{i} and max{i}, and beside it a
+    /// case.json that lists the tensors (`calibration_ranges`), or arrays min/NAME and max/NAME
+    #[arg(long, value_name = "FILE.npz")]
+    pub ranges: Option<PathBuf>,
+    /// Also write the quantized graph as ONNX
+    #[arg(long, value_name = "Q.onnx")]
+    pub save_quantized: Option<PathBuf>,
+    /// Print the quantized graph
+    #[arg(long)]
+    pub print_graph: bool,
+    /// Mean that is subtracted from pixels divided by 255, for samples that are images or uint8
+    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_negative_numbers = true, requires = "std")]
+    pub mean: Vec<f32>,
+    /// Deviation that pixels are divided by after that
+    #[arg(long, value_name = "S[,S,S]", value_delimiter = ',', requires = "mean")]
+    pub std: Vec<f32>,
+    /// Scale images to the network's size
+    #[arg(long)]
+    pub resize: bool,
+}
+
+/// `akida-convert import`
+#[derive(Clone, Debug, clap::Args)]
+pub struct Import {
+    /// Network quantized by QuantizeML
+    pub model: PathBuf,
+    /// What it is made for
+    #[arg(short, long)]
+    pub target: Target,
+    /// Model to write
+    #[arg(short, long, value_name = "OUT.akm")]
+    pub output: PathBuf,
+}
+
+/// `akida-convert show`
+#[derive(Clone, Debug, clap::Args)]
+pub struct Show {
+    /// Model (.akm) or network (.onnx)
+    pub model: PathBuf,
+    /// What to print
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+}
+
+/// `akida-convert check`
+#[derive(Clone, Debug, clap::Args)]
+pub struct Check {
+    /// Network (.onnx, float or quantized) or model (.akm)
+    pub model: PathBuf,
+    /// What it shall run on
+    #[arg(short, long)]
+    pub target: Target,
+    /// What to print
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+}
+
+/// `akida-convert map`
+#[derive(Clone, Debug, clap::Args)]
+pub struct Map {
+    /// Model (.akm)
+    pub model: PathBuf,
+    /// Kind of board: akd1000, akd1500, akida2, akida2-2node. Default: the one the model was made for
+    #[arg(short, long, value_name = "BOARD", value_parser = parse_profile)]
+    pub device: Option<Profile>,
+    /// Refuse a network of which a part would run on the host
+    #[arg(long)]
+    pub hw_only: bool,
+    /// Also say what every NP holds and why the layers were cut as they are
+    #[arg(long)]
+    pub explain: bool,
+    /// What to print
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+}
+
+/// What standard output carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document with a schema version.
+    Json,
+}
+
+fn parse_profile(text: &str) -> Result<Profile, String> {
+    use crate::device::Selector;
+    let name = text.strip_prefix("sim:").unwrap_or(text);
+    match format!("sim:{name}").parse()? {
+        Selector::Profile(profile) => Ok(profile),
+        _ => Err(format!("{text:?} is no kind of board")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn declaration_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_argument_is_documented() {
+        for command in Args::command().get_subcommands() {
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {arg}", command.get_name());
+            }
+        }
+    }
+}

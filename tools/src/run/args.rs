@@ -1,0 +1,191 @@
+//! Arguments of `akida-run`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::command::Common;
+use crate::device::Selector;
+use crate::terminal::When;
+
+/// Run a converted network on an Akida board or a simulated one.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "akida-run", version, max_term_width = 100, after_help = AFTER)]
+pub struct Args {
+    /// Network: .akm as made by akida-convert, or an .onnx file already quantized by QuantizeML
+    #[arg(required_unless_present = "list")]
+    pub model: Option<PathBuf>,
+
+    /// Samples: .npy, .npz, .png, .jpg, .raw, or a directory of images
+    #[arg(short, long, required_unless_present = "list", value_name = "PATH")]
+    pub input: Option<PathBuf>,
+
+    /// Board: auto, sim, sim:akd1000, sim:akd1500, sim:akida2, sim:akida2-2node, pci:0000:03:00.0
+    #[arg(short, long, default_value = "auto", env = "AKIDA_DEVICE", value_name = "BOARD")]
+    pub device: Selector,
+
+    /// List the boards there are, and the simulated ones, and stop
+    #[arg(long, conflicts_with_all = ["model", "input"])]
+    pub list: bool,
+
+    /// Refuse a network of which a part would run on the host
+    #[arg(long)]
+    pub hw_only: bool,
+
+    /// Compare every integer of every layer output with the reference; exit code 1 on a difference
+    #[arg(long)]
+    pub verify: bool,
+
+    /// Run at most this many samples, the first ones
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<usize>,
+
+    /// Mean that is subtracted from pixels divided by 255: makes floats of pixels as torchvision's Normalize does
+    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_negative_numbers = true, requires = "std", help_heading = "Samples")]
+    pub mean: Vec<f32>,
+    /// Deviation that pixels are divided by after that
+    #[arg(long, value_name = "S[,S,S]", value_delimiter = ',', requires = "mean", help_heading = "Samples")]
+    pub std: Vec<f32>,
+    /// Scale images to the network's size
+    #[arg(long, help_heading = "Samples")]
+    pub resize: bool,
+    /// True classes, for the accuracy: .npy, .npz or text. Default: the array `labels` of an .npz input
+    #[arg(long, value_name = "FILE", help_heading = "Samples")]
+    pub labels: Option<PathBuf>,
+    /// Names of the classes, one a line
+    #[arg(long, value_name = "FILE", help_heading = "Samples")]
+    pub class_names: Option<PathBuf>,
+
+    /// Write the outputs to this .npz: out0, out1, ... (float32, ONNX layout, batch first)
+    #[arg(short, long, value_name = "FILE.npz", help_heading = "Results")]
+    pub output: Option<PathBuf>,
+    /// Also write raw0, raw1, ...: the integers before the dequantizer, in the layout of the ONNX tensor
+    #[arg(long, requires = "output", help_heading = "Results")]
+    pub raw: bool,
+    /// Also write the integers of every layer, under the name of the ONNX tensor
+    #[arg(long, requires = "output", help_heading = "Results")]
+    pub intermediates: bool,
+    /// What goes to standard output
+    #[arg(long, default_value = "text", help_heading = "Results")]
+    pub format: Format,
+    /// How many classes to print for a sample
+    #[arg(short = 'k', long, default_value_t = 5, value_name = "K", help_heading = "Results")]
+    pub top: usize,
+    /// Samples to print, for example 0,7,20-29 or all or none. Default: all if there are up to 3, else the first
+    #[arg(long, value_name = "WHICH", help_heading = "Results")]
+    pub show: Option<Show>,
+    /// Draw the printed samples in the terminal
+    #[arg(long, default_value = "auto", value_name = "WHEN", help_heading = "Results")]
+    pub picture: When,
+    /// Write the first printed sample as a PNG file
+    #[arg(long, value_name = "FILE.png", help_heading = "Results")]
+    pub save_image: Option<PathBuf>,
+    /// Print where the time went
+    #[arg(long, help_heading = "Results")]
+    pub statistics: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+}
+
+const AFTER: &str = "\
+Samples are arrays with the batch first (.npz: the array `samples`, or `x`, or the only one beside `labels`).
+  float32  layout of the ONNX input; passes the input quantizer
+  uint8    pixels, (N, height, width, channels); enter the first layer as they are,
+           or become floats with --mean and --std: (pixel / 255 - mean) / std
+
+Exit codes: 0 done, 1 --verify found a difference, 64 usage, 65 bad data, 66 no input, 69 no board,
+70 internal, 71 system, 73 cannot create output, 74 I/O, 75 time-out, 76 board error, 77 permission,
+141 standard output closed (docs/exit-codes.md).";
+
+/// What standard output carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document with a schema version; nothing else.
+    Json,
+    /// The first output as a .npy file; nothing else.
+    Npy,
+}
+
+/// Which samples to print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Every one.
+    All,
+    /// None.
+    None,
+    /// These, as first and last index.
+    Ranges(Vec<(usize, usize)>),
+}
+
+impl std::str::FromStr for Show {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => return Ok(Show::All),
+            "none" => return Ok(Show::None),
+            _ => {}
+        }
+        let parse = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            match (first.trim().parse(), last.trim().parse()) {
+                (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+                _ => Err(format!("{part:?} is neither a sample number nor a range like 20-29")),
+            }
+        };
+        text.split(',').map(parse).collect::<Result<_, _>>().map(Show::Ranges)
+    }
+}
+
+impl Show {
+    /// Indices among `count` samples, in the order asked for.
+    pub fn indices(this: Option<&Show>, count: usize) -> Result<Vec<usize>, String> {
+        match this {
+            None if count <= 3 => Ok((0..count).collect()),
+            None => Ok(vec![0]),
+            Some(Show::All) => Ok((0..count).collect()),
+            Some(Show::None) => Ok(Vec::new()),
+            Some(Show::Ranges(ranges)) => match ranges.iter().find(|r| r.1 >= count) {
+                Some((_, last)) => Err(format!("sample {last} is asked for, there are {count}, counted from 0")),
+                None => Ok(ranges.iter().flat_map(|&(first, last)| first..=last).collect()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn declaration_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_argument_is_documented() {
+        for arg in Args::command().get_arguments() {
+            assert!(arg.get_help().is_some() || matches!(arg.get_id().as_str(), "help" | "version"), "{arg}");
+        }
+    }
+
+    #[test]
+    fn which_samples() {
+        let parse = |text: &str| text.parse::<Show>();
+        let indices = |text: &str, n| Show::indices(Some(&parse(text).unwrap()), n);
+        assert_eq!(indices("0,7,2-4", 10), Ok(vec![0, 7, 2, 3, 4]));
+        assert_eq!(indices("all", 3), Ok(vec![0, 1, 2]));
+        assert_eq!(indices("none", 3), Ok(vec![]));
+        assert_eq!(Show::indices(None, 3), Ok(vec![0, 1, 2]));
+        assert_eq!(Show::indices(None, 2000), Ok(vec![0]));
+        assert!(indices("0-10", 10).unwrap_err().contains("sample 10"));
+        for wrong in ["", "a", "3-2", "1,,2", "-1"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

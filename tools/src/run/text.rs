@@ -1,0 +1,104 @@
+//! The report for people.
+
+use std::fmt::Write;
+
+use super::report::{Report, Sample, Statistics};
+use crate::arrays::shape_text;
+use crate::terminal::{Colours, Picture, bars, table};
+
+/// Everything but the pictures of samples.
+pub fn summary(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<10} {value}");
+    };
+    let board = &report.board;
+    let simulated = if board.simulated { "SIMULATED board, " } else { "" };
+    line("board", format!("{}: {simulated}hardware version {}, {} NPs", board.name, board.hardware_version, board.nps));
+    line("model", format!("{} ({}), made for {}", report.model.file, report.model.name, report.model.target));
+    for (i, s) in report.model.sequences.iter().enumerate() {
+        let place = match s.place {
+            "hardware" if s.passes > 1 => format!("{} NPs, {} passes", s.nps, s.passes),
+            "hardware" => format!("{} NPs", s.nps),
+            _ => "host".to_string(),
+        };
+        line(&format!("sequence {i}"), format!("{place}: {}", s.layers.join(" → ")));
+    }
+    let input = &report.input;
+    let road = if input.quantized { "through the input quantizer" } else { "straight into the first layer" };
+    line("input", format!("{}: {} x {} {}, {road}", input.file, input.samples, input.dtype, shape_text(&input.shape)));
+    for output in &report.outputs {
+        line("output", format!("{} {}", output.name, shape_text(&output.shape)));
+    }
+    if let Some(a) = &report.accuracy {
+        line("accuracy", format!("{:.4} ({} of {} right)", a.top1_fraction, a.correct, a.samples));
+    }
+    let t = &report.throughput;
+    let wall = if board.simulated { " of the simulation, not of a chip" } else { "" };
+    line("speed", format!("{:.1} inferences/s{wall} ({:.3} s)", t.samples_per_second, t.elapsed_ns as f64 / 1e9));
+    if let Some(v) = &report.verify {
+        let verdict = match &v.first {
+            None => format!("all {} integers of {} samples equal the reference", v.elements, v.samples),
+            Some(d) => format!(
+                "{} of {} integers DIFFER; first: {} at {}: board {}, reference {}",
+                v.differences,
+                v.elements,
+                d.tensor,
+                shape_text(&d.index),
+                d.board,
+                d.reference
+            ),
+        };
+        line("verify", verdict);
+    }
+    if let Some(s) = &report.statistics {
+        text.push('\n');
+        text.push_str(&statistics(s));
+    }
+    text
+}
+
+fn statistics(s: &Statistics) -> String {
+    let mut table = table(&["mean of one inference", "µs"]);
+    for (name, ns) in [
+        ("copy in", s.copy_in_mean_ns),
+        ("doorbell to completion", s.doorbell_to_completion_mean_ns),
+        ("copy out", s.copy_out_mean_ns),
+        ("layers on the host", s.host_layers_mean_ns),
+    ] {
+        table.add_row([name.to_string(), format!("{:.3}", ns as f64 / 1e3)]);
+    }
+    let bytes = s.program_bytes;
+    table.add_row([format!("programming, once ({bytes} bytes)"), format!("{:.3}", s.program_ns as f64 / 1e3)]);
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(comfy_table::CellAlignment::Right);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// One sample: heading, picture, scores.
+pub fn sample(sample: &Sample, picture: Option<&Picture>, colours: Colours) -> String {
+    let mut text = format!("\nsample {}", sample.index);
+    if let Some(name) = &sample.name {
+        let _ = write!(text, " ({name})");
+    }
+    if let Some(best) = sample.top.first() {
+        let class = best.name.clone().unwrap_or_else(|| best.class.to_string());
+        let _ = write!(text, ": class {class}");
+        match sample.label {
+            Some(label) if label == best.class => text.push_str(", right"),
+            Some(label) => {
+                let _ = write!(text, ", WRONG: labelled {label}");
+            }
+            None => {}
+        }
+    }
+    text.push('\n');
+    if let Some(picture) = picture {
+        text.push_str(&picture.render(64, colours));
+    }
+    let rows: Vec<(String, f32)> =
+        sample.top.iter().map(|s| (s.name.clone().unwrap_or_else(|| s.class.to_string()), s.score)).collect();
+    text.push_str(&bars(&rows, 40));
+    text
+}
