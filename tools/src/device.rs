@@ -1,86 +1,30 @@
 //! Which board to use: the `--device` argument, and what there is to choose from.
 //!
 //! ```text
-//! auto              the one PCI board of the model's chip, else a simulated one; says on standard error which
+//! auto              chooses for the model and says on standard error what it chose, and why
 //! sim               a simulated board of the chip the model was made for
-//! sim:PROFILE       a simulated board: akd1000, akd1500, akida2 (six nodes), akida2-2node
+//! sim:NAME          a simulated board: akd1000, akd1500, akida2-6node (or akida2), akida2-2node
 //! pci:BDF, BDF      a PCI board by address, as lspci shows it: 0000:03:00.0 or 03:00.0
 //! ```
 
-mod pci;
-
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use akida_hal::board::Chip;
-use akida_hal::mesh::Mesh;
+use akida_hal::Board;
+use akida_hal::sysfs::{Sysfs, is_address};
+use akida_hal::vfio::VfioBoard;
 use akida_runtime::model::Target;
+use akida_simulator::{Clock, FaultPlan, Model as SimModel, SimBoard, SimSpec, UnknownModel};
 
-pub use pci::{PciAddress, PciBoard, pci_boards};
+use crate::exit::{Exit, Failure};
 
-/// A kind of simulated board.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// AKD1000, 78 NPs.
-    Akd1000,
-    /// AKD1500, 32 NPs.
-    Akd1500,
-    /// Akida 2.0, six nodes, 24 NPs.
-    Akida2,
-    /// Akida 2.0, two nodes, 8 NPs.
-    Akida2TwoNode,
-}
-
-impl Profile {
-    /// All of them.
-    pub const ALL: [Profile; 4] = [Profile::Akd1000, Profile::Akd1500, Profile::Akida2, Profile::Akida2TwoNode];
-
-    /// The name in a selector.
-    pub fn name(self) -> &'static str {
-        match self {
-            Profile::Akd1000 => "akd1000",
-            Profile::Akd1500 => "akd1500",
-            Profile::Akida2 => "akida2",
-            Profile::Akida2TwoNode => "akida2-2node",
-        }
-    }
-
-    /// The chip it is.
-    pub fn chip(self) -> Chip {
-        match self {
-            Profile::Akd1000 => Chip::Akd1000,
-            Profile::Akd1500 => Chip::Akd1500,
-            Profile::Akida2 | Profile::Akida2TwoNode => Chip::Akida2,
-        }
-    }
-
-    /// The mesh it has.
-    pub fn mesh(self) -> Mesh {
-        match self {
-            Profile::Akd1000 => Mesh::akd1000(),
-            Profile::Akd1500 => Mesh::akd1500(),
-            Profile::Akida2 => Mesh::akida2_six_nodes(),
-            Profile::Akida2TwoNode => Mesh::akida2_two_nodes(),
-        }
-    }
-
-    /// The board a model of this target runs on.
-    pub fn of_target(target: Target) -> Self {
-        match target {
-            Target::Akd1000 => Profile::Akd1000,
-            Target::Akd1500 => Profile::Akd1500,
-            Target::Akida2 => Profile::Akida2,
-        }
-    }
-}
-
-/// The target that runs on a chip.
-pub fn target_of(chip: Chip) -> Option<Target> {
-    match chip {
-        Chip::Akd1000 => Some(Target::Akd1000),
-        Chip::Akd1500 => Some(Target::Akd1500),
-        Chip::Akida2 => Some(Target::Akida2),
-        _ => None,
+/// The simulated board that a model of this target runs on.
+pub fn board_of(target: Target) -> SimModel {
+    match target {
+        Target::Akd1000 => SimModel::Akd1000,
+        Target::Akd1500 => SimModel::Akd1500,
+        Target::Akida2 => SimModel::Akida2SixNodes,
     }
 }
 
@@ -92,9 +36,9 @@ pub enum Selector {
     /// The simulated board that fits the model.
     Sim,
     /// This simulated board.
-    Profile(Profile),
-    /// This PCI board.
-    Pci(PciAddress),
+    Model(SimModel),
+    /// This PCI board, `0000:03:00.0`.
+    Pci(String),
 }
 
 impl FromStr for Selector {
@@ -106,19 +50,22 @@ impl FromStr for Selector {
             None if lower == "auto" => return Ok(Selector::Auto),
             None if lower == "sim" => return Ok(Selector::Sim),
             Some(("sim", name)) => {
-                let names = Profile::ALL.map(Profile::name).join(", ");
-                return Profile::ALL
-                    .into_iter()
-                    .find(|p| p.name() == name)
-                    .map(Selector::Profile)
-                    .ok_or_else(|| format!("{name:?} is no simulated board; there are {names}"));
+                return name.parse().map(Selector::Model).map_err(|e: UnknownModel| e.to_string());
             }
-            Some(("pci", address)) => return address.parse().map(Selector::Pci),
+            Some(("pci", address)) => {
+                return pci(address)
+                    .ok_or_else(|| format!("{address:?} is no PCI address; they look like 0000:03:00.0"));
+            }
             _ => {}
         }
-        let unknown = || format!("{text:?} is none of auto, sim, sim:PROFILE, pci:BDF (0000:03:00.0)");
-        lower.parse().map(Selector::Pci).map_err(|_| unknown())
+        let unknown = || format!("{text:?} is none of auto, sim, sim:NAME, pci:BDF (0000:03:00.0)");
+        pci(&lower).ok_or_else(unknown)
     }
+}
+
+/// An address with or without its domain.
+fn pci(text: &str) -> Option<Selector> {
+    [text.to_string(), format!("0000:{text}")].into_iter().find(|t| is_address(t)).map(Selector::Pci)
 }
 
 impl fmt::Display for Selector {
@@ -126,9 +73,55 @@ impl fmt::Display for Selector {
         match self {
             Selector::Auto => f.write_str("auto"),
             Selector::Sim => f.write_str("sim"),
-            Selector::Profile(p) => write!(f, "sim:{}", p.name()),
+            Selector::Model(m) => write!(f, "sim:{m}"),
             Selector::Pci(a) => write!(f, "pci:{a}"),
         }
+    }
+}
+
+/// What is said about simulated boards only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Simulation {
+    /// What goes wrong.
+    pub faults: Option<FaultPlan>,
+    /// A thread of the board computes, in real time; otherwise time is virtual and runs repeat exactly.
+    pub real_time: bool,
+}
+
+/// Opens the board a selector names for models of `target`. `notice` is told what `auto` chose.
+pub fn open(
+    selector: &Selector,
+    target: Target,
+    simulation: &Simulation,
+    notice: impl FnOnce(fmt::Arguments<'_>),
+) -> Result<Arc<dyn Board>, Failure> {
+    let model = match selector {
+        Selector::Pci(address) if *simulation == Simulation::default() => {
+            return Ok(Arc::new(VfioBoard::open(address)?));
+        }
+        Selector::Pci(address) => {
+            let message = format!("--faults and --real-time are for simulated boards, not for {address}");
+            return Err(Failure::new(Exit::Usage, message, "leave them out, or choose --device sim"));
+        }
+        Selector::Model(model) => *model,
+        Selector::Sim => board_of(target),
+        Selector::Auto => {
+            let model = board_of(target);
+            notice(format_args!("device: auto chose sim:{model}, a SIMULATED board: {}", why_not_pci(model)));
+            model
+        }
+    };
+    let clock = if simulation.real_time { Clock::Threaded } else { Clock::Stepped };
+    let spec = SimSpec::new(model).with_faults(simulation.faults.clone().unwrap_or_default()).with_clock(clock);
+    Ok(Arc::new(SimBoard::open(&spec)?))
+}
+
+/// Why `auto` does not take a PCI board of the right chip.
+fn why_not_pci(model: SimModel) -> String {
+    let boards = Sysfs::system().boards().unwrap_or_default();
+    match boards.iter().find(|b| b.chip == Some(model.chip())) {
+        Some(board) => format!("how {} takes converted networks is not public (docs/silicon.md)", board.address),
+        None => format!("there is no {:?} on the PCI bus", model.chip()),
     }
 }
 
@@ -138,22 +131,21 @@ mod tests {
 
     #[test]
     fn grammar() {
-        let at = |bus, device| Selector::Pci(PciAddress { domain: 0, bus, device, function: 0 });
+        let at = |address: &str| Selector::Pci(address.into());
         let cases = [
             ("auto", Ok(Selector::Auto)),
             ("AUTO", Ok(Selector::Auto)),
             ("sim", Ok(Selector::Sim)),
-            ("sim:akd1000", Ok(Selector::Profile(Profile::Akd1000))),
-            ("sim:akida2", Ok(Selector::Profile(Profile::Akida2))),
-            ("sim:akida2-2node", Ok(Selector::Profile(Profile::Akida2TwoNode))),
-            ("pci:0000:03:00.0", Ok(at(3, 0))),
-            ("pci:03:00.0", Ok(at(3, 0))),
-            ("0000:AF:1f.0", Ok(at(0xaf, 0x1f))),
-            ("af:1f.0", Ok(at(0xaf, 0x1f))),
-            ("sim:akd9", Err("akd1000, akd1500, akida2, akida2-2node")),
-            ("sim:", Err("no simulated board")),
+            ("sim:akd1000", Ok(Selector::Model(SimModel::Akd1000))),
+            ("sim:akida2", Ok(Selector::Model(SimModel::Akida2SixNodes))),
+            ("sim:akida2-2node", Ok(Selector::Model(SimModel::Akida2TwoNodes))),
+            ("pci:0000:03:00.0", Ok(at("0000:03:00.0"))),
+            ("pci:03:00.0", Ok(at("0000:03:00.0"))),
+            ("0000:AF:1f.0", Ok(at("0000:af:1f.0"))),
+            ("af:1f.0", Ok(at("0000:af:1f.0"))),
+            ("sim:akd9", Err("use akd1000, akd1500, akida2")),
+            ("sim:", Err("no simulated board is called")),
             ("pci:03:00", Err("03:00")),
-            ("pci:03:20.0", Err("03:20.0")),
             ("pci:03:00.8", Err("03:00.8")),
             ("/dev/akida0", Err("none of auto")),
             ("", Err("none of auto")),
@@ -173,7 +165,7 @@ mod tests {
     #[test]
     fn every_target_has_a_board_that_runs_it() {
         for target in [Target::Akd1000, Target::Akd1500, Target::Akida2] {
-            assert_eq!(target_of(Profile::of_target(target).chip()), Some(target));
+            assert_eq!(Target::of(board_of(target).mesh().version), target);
         }
     }
 }

@@ -161,23 +161,6 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// What a hardware error means to a shell.
-impl From<akida_hal::Error> for Failure {
-    fn from(error: akida_hal::Error) -> Self {
-        use akida_hal::ErrorKind as K;
-        let (exit, help) = match error.kind() {
-            K::Usage => (Exit::Internal, "please report this with the command line and RUST_LOG=debug output"),
-            K::Host => (Exit::Os, "check free memory, `ulimit -l` and the permissions of the device node"),
-            K::TimedOut => (Exit::Retry, "run again; RUST_LOG=debug shows what the board was doing"),
-            K::Device => (Exit::Board, "run again; if it comes back, reset the board and look at RUST_LOG=debug"),
-            K::Lost => (Exit::Unavailable, "check power and seating of the board, then rescan the PCI bus or restart"),
-            K::Program => (Exit::Data, "convert the model for this board's target, or choose another --device"),
-            _ => (Exit::Internal, "please report this with RUST_LOG=debug output"),
-        };
-        Self::new(exit, chain(&error), help)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,13 @@
 //! files, terminals, command lines and exit codes (docs/exit-codes.md), and introduces boards to the runtime.
 
 pub mod arrays;
+pub mod command;
+pub mod convert;
 pub mod device;
+mod errors;
 pub mod exit;
 pub mod files;
+pub mod mapping;
+pub mod run;
 pub mod samples;
 pub mod terminal;

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use akida_runtime::model::Target;
+use akida_simulator::Model as SimModel;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::command::Common;
-use crate::device::Profile;
+use crate::mapping::MappingArgs;
 
 /// Turn ONNX networks into models for Akida boards.
 #[derive(Clone, Debug, Parser)]
@@ -93,6 +94,9 @@ pub struct Import {
 pub struct Show {
     /// Model (.akm) or network (.onnx)
     pub model: PathBuf,
+    /// Show the software quantizer in front of the model as a layer
+    #[arg(long)]
+    pub with_quantizer: bool,
     /// What to print
     #[arg(long, default_value = "text")]
     pub format: Format,
@@ -116,12 +120,12 @@ pub struct Check {
 pub struct Map {
     /// Model (.akm)
     pub model: PathBuf,
-    /// Kind of board: akd1000, akd1500, akida2, akida2-2node. Default: the one the model was made for
-    #[arg(short, long, value_name = "BOARD", value_parser = parse_profile)]
-    pub device: Option<Profile>,
-    /// Refuse a network of which a part would run on the host
-    #[arg(long)]
-    pub hw_only: bool,
+    /// Kind of board: akd1000, akd1500, akida2 (six nodes), akida2-2node. Default: the one the model was made for
+    #[arg(short, long, value_name = "BOARD", value_parser = board)]
+    pub device: Option<SimModel>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub mapping: MappingArgs,
     /// Also say what every NP holds and why the layers were cut as they are
     #[arg(long)]
     pub explain: bool,
@@ -139,13 +143,9 @@ pub enum Format {
     Json,
 }
 
-fn parse_profile(text: &str) -> Result<Profile, String> {
-    use crate::device::Selector;
-    let name = text.strip_prefix("sim:").unwrap_or(text);
-    match format!("sim:{name}").parse()? {
-        Selector::Profile(profile) => Ok(profile),
-        _ => Err(format!("{text:?} is no kind of board")),
-    }
+/// The name of a simulated board, or its `sim:` selector.
+fn board(text: &str) -> Result<SimModel, String> {
+    text.strip_prefix("sim:").unwrap_or(text).parse().map_err(|e: akida_simulator::UnknownModel| e.to_string())
 }
 
 #[cfg(test)]

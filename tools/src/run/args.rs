@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use akida_simulator::FaultPlan;
+use clap::builder::TypedValueParser;
 use clap::{Parser, ValueEnum};
 
 use crate::command::Common;
 use crate::device::Selector;
+use crate::mapping::MappingArgs;
 use crate::terminal::When;
 
 /// Run a converted network on an Akida board or a simulated one.
@@ -28,11 +31,8 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["model", "input"])]
     pub list: bool,
 
-    /// Refuse a network of which a part would run on the host
-    #[arg(long)]
-    pub hw_only: bool,
-
-    /// Compare every integer of every layer output with the reference; exit code 1 on a difference
+    /// Compare every integer of the outputs (with --intermediates: of every layer) with the reference; exit code 1 on a
+    /// difference
     #[arg(long)]
     pub verify: bool,
 
@@ -41,7 +41,14 @@ pub struct Args {
     pub limit: Option<usize>,
 
     /// Mean that is subtracted from pixels divided by 255: makes floats of pixels as torchvision's Normalize does
-    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_negative_numbers = true, requires = "std", help_heading = "Samples")]
+    #[arg(
+        long,
+        value_name = "M[,M,M]",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        requires = "std",
+        help_heading = "Samples"
+    )]
     pub mean: Vec<f32>,
     /// Deviation that pixels are divided by after that
     #[arg(long, value_name = "S[,S,S]", value_delimiter = ',', requires = "mean", help_heading = "Samples")]
@@ -83,6 +90,23 @@ pub struct Args {
     /// Print where the time went
     #[arg(long, help_heading = "Results")]
     pub statistics: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub mapping: MappingArgs,
+
+    /// Simulated boards only: what goes wrong, for example "stall-link@3; all-ones@100x5"
+    #[arg(long, value_name = "PLAN", help_heading = "Board")]
+    pub faults: Option<FaultPlan>,
+    /// Simulated boards only: compute in a thread of the board, in real time. Otherwise time is virtual
+    #[arg(long, help_heading = "Board")]
+    pub real_time: bool,
+    /// Jobs in flight; a board takes at most 16
+    #[arg(long, default_value_t = 16, value_name = "N", help_heading = "Board", value_parser = clap::value_parser!(u8).range(1..=16).map(usize::from))]
+    pub jobs: usize,
+    /// Wait for interrupts instead of polling
+    #[arg(long, help_heading = "Board")]
+    pub interrupts: bool,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use akida_runtime::session::CallStatistics;
 use ndarray::{ArrayD, Axis};
 use serde::Serialize;
 
@@ -74,6 +75,8 @@ pub struct Sequence {
     pub nps: usize,
     /// Times the mesh is configured anew for one inference.
     pub passes: usize,
+    /// Bytes moved to the board to program it; 0 on the host.
+    pub program_bytes: usize,
 }
 
 /// Where samples came from and how they entered.
@@ -152,23 +155,61 @@ impl Throughput {
     }
 }
 
-/// Where the time of an inference went, means over all of them.
+/// Where the time went, by sequence.
 #[derive(Clone, Debug, Serialize)]
 pub struct Statistics {
-    /// Inferences that were measured.
-    pub inferences: u64,
-    /// Input quantizer and copy into DMA memory, for one inference.
+    /// Whose clock measured copies and completions: `host`, or `simulated` where time is virtual.
+    pub board_clock: &'static str,
+    /// In the order in which they run.
+    pub sequences: Vec<SequenceStatistics>,
+    /// Times the board was reset and programmed again after a failure.
+    pub recoveries: usize,
+}
+
+/// Where the time of one sequence went.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct SequenceStatistics {
+    /// Samples that passed it.
+    pub samples: usize,
+    /// Times the board was programmed for it.
+    pub programmed: usize,
+    /// Host time that took, all together.
+    pub programming_ns: u64,
+    /// Input to the device, mean of a sample, by the board's clock.
     pub copy_in_mean_ns: u64,
-    /// From doorbell to completion. On a simulated board this is the time the simulation takes, not that of a chip.
+    /// From the doorbell until the end was noticed, mean of a sample, by the board's clock; jobs overlap, so this
+    /// includes waiting for those before.
     pub doorbell_to_completion_mean_ns: u64,
-    /// Copy out of DMA memory, for one inference.
+    /// Output to the host, mean of a sample, by the board's clock.
     pub copy_out_mean_ns: u64,
-    /// Layers that run on the host, for one inference.
-    pub host_layers_mean_ns: u64,
-    /// Moving the program to the board, once.
-    pub program_ns: u64,
-    /// Bytes of the program.
-    pub program_bytes: u64,
+    /// Layers on the host, mean of a sample.
+    pub host_computing_mean_ns: u64,
+}
+
+impl Statistics {
+    /// Sums up the calls of a session.
+    pub fn new(calls: &[CallStatistics], virtual_time: bool) -> Self {
+        let count = calls.iter().map(|c| c.sequences.len()).max().unwrap_or(0);
+        let sum = |sequence: usize| {
+            let all = || calls.iter().filter_map(|c| c.sequences.get(sequence));
+            let samples: usize = all().map(|s| s.samples).sum();
+            let mean = |time: Duration| nanoseconds(time) / (samples as u64).max(1);
+            SequenceStatistics {
+                samples,
+                programmed: all().map(|s| s.programmed).sum(),
+                programming_ns: nanoseconds(all().map(|s| s.programming).sum()),
+                copy_in_mean_ns: mean(all().map(|s| s.jobs.copy_in).sum()),
+                doorbell_to_completion_mean_ns: mean(all().map(|s| s.jobs.run).sum()),
+                copy_out_mean_ns: mean(all().map(|s| s.jobs.copy_out).sum()),
+                host_computing_mean_ns: mean(all().map(|s| s.computing).sum()),
+            }
+        };
+        Self {
+            board_clock: if virtual_time { "simulated" } else { "host" },
+            sequences: (0..count).map(sum).collect(),
+            recoveries: calls.iter().map(|c| c.recoveries).sum(),
+        }
+    }
 }
 
 /// Comparison with the reference.

@@ -59,21 +59,29 @@ pub fn summary(report: &Report) -> String {
 }
 
 fn statistics(s: &Statistics) -> String {
-    let mut table = table(&["mean of one inference", "µs"]);
-    for (name, ns) in [
-        ("copy in", s.copy_in_mean_ns),
-        ("doorbell to completion", s.doorbell_to_completion_mean_ns),
-        ("copy out", s.copy_out_mean_ns),
-        ("layers on the host", s.host_layers_mean_ns),
-    ] {
-        table.add_row([name.to_string(), format!("{:.3}", ns as f64 / 1e3)]);
+    let clock = if s.board_clock == "simulated" { "SIMULATED TIME" } else { "host time" };
+    let mut table = table(&["mean of one inference", "sequence", "by", "µs"]);
+    for (number, sequence) in s.sequences.iter().enumerate() {
+        let host = sequence.programmed == 0;
+        let rows = [
+            ("copy in", sequence.copy_in_mean_ns, clock, !host),
+            ("doorbell to completion", sequence.doorbell_to_completion_mean_ns, clock, !host),
+            ("copy out", sequence.copy_out_mean_ns, clock, !host),
+            ("layers on the host", sequence.host_computing_mean_ns, "host time", host),
+            ("programming, altogether", sequence.programming_ns, "host time", !host),
+        ];
+        for (name, ns, clock, _) in rows.into_iter().filter(|r| r.3) {
+            table.add_row([name.into(), number.to_string(), clock.into(), format!("{:.3}", ns as f64 / 1e3)]);
+        }
     }
-    let bytes = s.program_bytes;
-    table.add_row([format!("programming, once ({bytes} bytes)"), format!("{:.3}", s.program_ns as f64 / 1e3)]);
-    if let Some(column) = table.column_mut(1) {
+    if let Some(column) = table.column_mut(3) {
         column.set_cell_alignment(comfy_table::CellAlignment::Right);
     }
-    format!("{}\n", table.trim_fmt())
+    let mut text = format!("{}\n", table.trim_fmt());
+    if s.recoveries > 0 {
+        let _ = writeln!(text, "the board failed and was recovered {} times", s.recoveries);
+    }
+    text
 }
 
 /// One sample: heading, picture, scores.

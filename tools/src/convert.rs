@@ -1,0 +1,35 @@
+//! `akida-convert`: ONNX in, models out.
+
+mod args;
+mod map;
+mod quantize;
+mod show;
+
+use std::io::Write;
+use std::path::Path;
+
+use akida_runtime::model::{Model, Target};
+
+pub use args::Args;
+use args::Command;
+
+use crate::exit::{Exit, Failure};
+
+/// The command.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match &args.command {
+        Command::Import(import) => quantize::import(import, &args.common, out),
+        Command::Show(show) => show::run(show, out),
+        Command::Map(map) => map::run(map, out),
+        _ => Err(Failure::new(Exit::Internal, "not yet", "wait")),
+    }
+}
+
+fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
+}
+
+/// A model: an `.akm` file, or an ONNX graph of QuantizeML.
+pub(crate) fn load_model(path: &Path) -> Result<Model, Failure> {
+    if is_onnx(path) { quantize::read_quantized(path, Target::Akida2) } else { Ok(Model::open(path)?) }
+}

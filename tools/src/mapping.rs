@@ -1,0 +1,57 @@
+//! Arguments that decide how a model is put on a mesh; the same for `akida-convert map` and `akida-run`.
+
+use akida_runtime::mapping::{MapOptions, Mode, Sequences};
+use clap::ValueEnum;
+
+/// How to map.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Mapping")]
+pub struct MappingArgs {
+    /// Refuse a network of which a part would run on the host
+    #[arg(long)]
+    pub hw_only: bool,
+    /// How many NPs to use
+    #[arg(long, default_value = "all", value_name = "HOW")]
+    pub nps: Nps,
+    /// Which layers go to the board where the host could compute them as well
+    #[arg(long, default_value = "auto", value_name = "HOW")]
+    pub sequences: Which,
+}
+
+/// `--nps`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Nps {
+    /// As many as are useful
+    #[default]
+    All,
+    /// As few as possible
+    Minimal,
+}
+
+/// `--sequences`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// Those for which programming the board anew is worth it
+    #[default]
+    Auto,
+    /// All that can
+    All,
+}
+
+impl MappingArgs {
+    /// As the mapper takes them.
+    pub fn options(&self) -> MapOptions {
+        MapOptions {
+            hw_only: self.hw_only,
+            mode: match self.nps {
+                Nps::All => Mode::AllNps,
+                Nps::Minimal => Mode::Minimal,
+            },
+            sequences: match self.sequences {
+                Which::Auto => Sequences::Auto,
+                Which::All => Sequences::All,
+            },
+            ..MapOptions::default()
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! `akida-run`: samples in, a board, results out.
+
+mod args;
+mod engine;
+mod list;
+mod report;
+mod text;
+mod verify;
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use akida_runtime::edge;
+use akida_runtime::model::{Model, Tensor};
+use ndarray::{ArrayD, Axis, Slice};
+
+pub use args::Args;
+use args::{Format, Show};
+use engine::{Engine, Results};
+use report::{Accuracy, Report, Sample, Score, Statistics, Throughput};
+
+use crate::arrays::{Array, npy_bytes, write_npz};
+use crate::command::Common;
+use crate::exit::{Exit, Failure};
+use crate::files::write_whole;
+use crate::samples::{self, Data, Expected, Labels, Normalize, Preparation, Samples};
+use crate::terminal::{Colours, Picture};
+
+/// The command.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
+    if args.list {
+        return list::run(args.format, out);
+    }
+    let (Some(model_file), Some(input_file)) = (&args.model, &args.input) else {
+        return Err(Failure::new(Exit::Usage, "a model and --input are needed", "akida-run --help"));
+    };
+    let model = crate::convert::load_model(model_file)?;
+    let samples = read_samples(args, &model, input_file)?;
+    let labels = read_labels(args, &model, &samples)?;
+    let names = args.class_names.as_deref().map(samples::read_names).transpose()?;
+    let shown = Show::indices(args.show.as_ref(), samples.data.len())
+        .map_err(|e| Failure::new(Exit::Usage, format!("--show: {e}"), "samples count from 0"))?;
+    let inputs = bytes_of(&model, &samples.data)?;
+
+    let model = Arc::new(model);
+    let mut engine = Engine::open(args, model.clone())?;
+    let results = engine.run(&inputs, args.intermediates, &args.common)?;
+    let verify = match args.verify {
+        true => Some(verify::verify(&model, &inputs, &results, &args.common)?),
+        false => None,
+    };
+    let scores = &results.floats[0];
+
+    let report = Report {
+        schema: report::SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        board: engine.board(),
+        model: engine.model(model_file),
+        input: report::Input {
+            file: input_file.display().to_string(),
+            samples: samples.data.len(),
+            dtype: samples.data.dtype(),
+            shape: samples.data.shape()[1..].to_vec(),
+            quantized: matches!(samples.data, Data::Floats(_)),
+        },
+        outputs: model
+            .outputs
+            .iter()
+            .zip(&results.floats)
+            .map(|(o, a)| report::Output { name: o.name.clone(), shape: a.shape()[1..].to_vec() })
+            .collect(),
+        samples: shown
+            .iter()
+            .map(|&i| sample_report(i, &samples, labels.as_ref(), names.as_deref(), scores, args.top))
+            .collect(),
+        accuracy: labels.as_ref().map(|l| accuracy(scores, l)).transpose()?,
+        throughput: Throughput::new(inputs.len(), results.elapsed),
+        statistics: args.statistics.then(|| Statistics::new(&results.statistics, !args.real_time)),
+        verify,
+    };
+
+    // Files first: what is promised is on disk before anything is said.
+    if let Some(path) = &args.output {
+        write_output(path, args, &model, &results)?;
+    }
+    let picture = |index| Picture::of(&samples.data, model.input.layout, index);
+    if let Some(path) = &args.save_image {
+        save_image(path, shown.first().and_then(|&i| picture(i)))?;
+    }
+    let colours = Colours::of_stdout();
+    match args.format {
+        Format::Text => {
+            let mut text = text::summary(&report);
+            for (sample, &index) in report.samples.iter().zip(&shown) {
+                let image = if args.picture.on_stdout() { picture(index) } else { None };
+                text.push_str(&text::sample(sample, image.as_ref(), colours));
+            }
+            out.write_all(text.as_bytes())
+        }
+        Format::Json => serde_json::to_writer_pretty(&mut *out, &report)
+            .map_err(std::io::Error::from)
+            .and_then(|()| out.write_all(b"\n")),
+        Format::Npy => out.write_all(&npy_bytes(&Array::F32(scores.clone()))?),
+    }
+    .map_err(|e| Failure::stdout(&e))?;
+
+    match &report.verify {
+        Some(v) if v.differences > 0 => {
+            args.common.notice(format_args!(
+                "akida-run: {} of {} integers differ from the reference\nhelp: please report this with the model and the input",
+                v.differences, v.elements
+            ));
+            Ok(Exit::Different)
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn read_samples(args: &Args, model: &Model, path: &Path) -> Result<Samples, Failure> {
+    let normalize = match args.mean.is_empty() {
+        true => None,
+        false => Some(Normalize::new(&args.mean, &args.std)?),
+    };
+    let preparation = Preparation { normalize, resize: args.resize };
+    let mut samples = samples::read(path, &Expected::of(model), &preparation)?;
+    if let Some(limit) = args.limit.filter(|&n| n < samples.data.len()) {
+        if limit == 0 {
+            return Err(Failure::new(Exit::Usage, "--limit 0 leaves nothing to run", "give at least 1"));
+        }
+        let first = Slice::from(..limit);
+        samples.data = match samples.data {
+            Data::Floats(a) => Data::Floats(a.slice_axis(Axis(0), first).to_owned()),
+            Data::Pixels(a) => Data::Pixels(a.slice_axis(Axis(0), first).to_owned()),
+            Data::Integers(a) => Data::Integers(a.slice_axis(Axis(0), first).to_owned()),
+        };
+        if let Some(labels) = &mut samples.labels {
+            labels.0.truncate(limit);
+        }
+    }
+    Ok(samples)
+}
+
+/// Labels of `--labels`, else those beside the samples, checked against samples and classes.
+fn read_labels(args: &Args, model: &Model, samples: &Samples) -> Result<Option<Labels>, Failure> {
+    let (mut labels, what) = match (&args.labels, &samples.labels) {
+        (Some(path), _) => (samples::read_labels(path)?, path.display().to_string()),
+        (None, Some(labels)) => (labels.clone(), "array labels of the input".to_string()),
+        (None, None) => return Ok(None),
+    };
+    if let Some(limit) = args.limit {
+        labels.0.truncate(limit);
+    }
+    let classes = model.tensor(model.outputs[0].tensor).elements();
+    labels.check(samples.data.len(), classes, &what)?;
+    Ok(Some(labels))
+}
+
+/// What enters the first layer: one byte per element, (height, width, channels).
+fn bytes_of(model: &Model, data: &Data) -> Result<Vec<Vec<u8>>, Failure> {
+    Ok(match data {
+        Data::Floats(a) => edge::quantize_input(model, a.view())?,
+        Data::Pixels(a) => a.outer_iter().map(|s| s.iter().copied().collect()).collect(),
+        Data::Integers(a) => a.outer_iter().map(|s| s.iter().map(|&v| v as u8).collect()).collect(),
+    })
+}
+
+/// A tensor's integers in the type the ONNX graph has for them.
+fn integers(tensor: &Tensor, values: &ArrayD<i32>) -> Array {
+    match (tensor.bits, tensor.signed) {
+        (32, _) => Array::I32(values.clone()),
+        (_, true) => Array::I8(values.mapv(|v| v as i8)),
+        (_, false) => Array::U8(values.mapv(|v| v as u8)),
+    }
+}
+
+fn accuracy(output: &ArrayD<f32>, labels: &Labels) -> Result<Accuracy, Failure> {
+    report::accuracy(output, labels).ok_or_else(|| {
+        Failure::new(
+            Exit::Data,
+            "labels were given, but the first output is a map and no list of class scores",
+            "leave --labels out, or take `labels` out of the .npz",
+        )
+    })
+}
+
+fn sample_report(
+    index: usize,
+    samples: &Samples,
+    labels: Option<&Labels>,
+    names: Option<&[String]>,
+    output: &ArrayD<f32>,
+    top: usize,
+) -> Sample {
+    let ranking = report::ranking(output, index).unwrap_or_default();
+    let score =
+        |&(class, score): &(usize, f32)| Score { class, name: names.and_then(|n| n.get(class).cloned()), score };
+    Sample {
+        index,
+        name: samples.names.as_ref().and_then(|n| n.get(index).cloned()),
+        label: labels.and_then(|l| l.0.get(index).copied()),
+        top: ranking.iter().take(top).map(score).collect(),
+    }
+}
+
+fn write_output(path: &Path, args: &Args, model: &Model, results: &Results) -> Result<(), Failure> {
+    let mut arrays: Vec<(String, Array)> = Vec::new();
+    for (i, array) in results.floats.iter().enumerate() {
+        arrays.push((format!("out{i}"), Array::F32(array.clone())));
+    }
+    if args.raw {
+        for (i, (output, array)) in model.outputs.iter().zip(&results.raw).enumerate() {
+            arrays.push((format!("raw{i}"), integers(model.tensor(output.tensor), array)));
+        }
+    }
+    for layer in &results.layers {
+        arrays.push((layer.name.clone(), integers(model.tensor(layer.tensor), &layer.values)));
+    }
+    write_npz(path, arrays.iter().map(|(name, array)| (name.clone(), array)))
+}
+
+fn save_image(path: &Path, picture: Option<Picture>) -> Result<(), Failure> {
+    let picture = picture.ok_or_else(|| {
+        let message = "--save-image: there is no printed sample that is an image of 1 or 3 channels";
+        Failure::new(Exit::Usage, message, "choose a sample with --show, or leave --save-image out")
+    })?;
+    let png = picture.png().map_err(|e| {
+        Failure::because(Exit::Internal, "cannot encode a picture", &e, "please report this with the input")
+    })?;
+    write_whole(path, |file| file.write_all(&png))
+}
+
+impl Common {
+    /// Whether progress bars are wanted.
+    pub(crate) fn bars(&self) -> bool {
+        !self.quiet && self.verbose == 0
+    }
+}
