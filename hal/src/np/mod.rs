@@ -5,10 +5,12 @@
 //! docs/silicon.md). The mapper encodes with this module, the simulated mesh decodes with it, and nothing else is
 //! shared between them.
 //!
+//! - [`fields`]: which bits of which register hold what.
 //! - [`registers`]: [`NpLayer`] to and from the 64 registers of an NP.
 //! - [`sram`]: weights, parameters, look-up table and merge shifts to and from SRAM words, and how much room they take.
 
 mod error;
+pub mod fields;
 pub mod registers;
 pub mod sram;
 

@@ -4,254 +4,18 @@
 //! public place lies in registers the public table leaves unnamed. Register 0xF8 holds [`ENCODING`] so that a program in
 //! the silicon's own encoding is told from one of ours.
 
+use super::fields::{self, NpField};
 use super::{Activation, Destination, Inbound, MAX_LAYER, NpError, NpLayer, Op, OutputFormat, Pool, Source, Span};
 
-/// Registers of an NP.
-pub const COUNT: usize = 64;
-/// Registers a configuration writes: 0x00..=0xF8. 0xFC is the soft reset.
-pub const WRITTEN: usize = 63;
+pub use super::fields::WRITTEN;
+pub use crate::regs::np::COUNT;
+
 /// Value of register 0xF8 in this encoding: "NP", version 1. Ours.
 pub const ENCODING: u32 = 0x4E50_0001;
 /// Destination layer that means the output DMA. Ours, after the end layer seen in programs (hardware.md 10.2).
 const OUTPUT: i64 = 0xFE;
 
-/// Whether the name and place of a field are public.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// Named in a public header (hardware.md 10); its coding here is deduced or ours.
-    Public,
-    /// Our own.
-    Ours,
-}
-
-/// A field of an NP register. It holds `value - base`.
-#[derive(Clone, Copy, Debug)]
-pub struct Field {
-    /// Name, the public one where there is one.
-    pub name: &'static str,
-    /// Byte offset of the register.
-    pub offset: u8,
-    /// Lowest bit.
-    pub low: u8,
-    /// Bits.
-    pub width: u8,
-    /// Value that is stored as 0.
-    pub base: u8,
-    /// Smallest value.
-    pub min: u32,
-    /// Largest value.
-    pub max: u32,
-    /// Where name and place are from.
-    pub known: Known,
-}
-
-impl Field {
-    const fn public(name: &'static str, offset: u8, high: u8, low: u8) -> Self {
-        let width = high - low + 1;
-        let max = if width == 32 { u32::MAX } else { (1 << width) - 1 };
-        Self { name, offset, low, width, base: 0, min: 0, max, known: Known::Public }
-    }
-
-    const fn ours(name: &'static str, offset: u8, high: u8, low: u8) -> Self {
-        let field = Self::public(name, offset, high, low);
-        Self { known: Known::Ours, ..field }
-    }
-
-    /// A count from 1, stored minus one.
-    const fn minus_one(self) -> Self {
-        Self { base: 1, min: 1, max: self.max + 1, ..self }
-    }
-
-    const fn within(self, min: u32, max: u32) -> Self {
-        Self { min, max, ..self }
-    }
-
-    /// Index of the register.
-    pub const fn index(&self) -> usize {
-        self.offset as usize / 4
-    }
-
-    fn mask(&self) -> u32 {
-        (u32::MAX >> (32 - self.width)) << self.low
-    }
-
-    fn check(&self, value: i64) -> Result<u32, NpError> {
-        let (min, max) = (i64::from(self.min), i64::from(self.max));
-        if (min..=max).contains(&value) {
-            Ok(value as u32)
-        } else {
-            Err(NpError::Range { field: self.name, value, min, max })
-        }
-    }
-
-    /// Writes a value, or says that it does not fit.
-    pub fn set(&self, words: &mut [u32; WRITTEN], value: impl Into<i64>) -> Result<(), NpError> {
-        let stored = self.check(value.into())? - u32::from(self.base);
-        let word = &mut words[self.index()];
-        *word = (*word & !self.mask()) | (stored << self.low);
-        Ok(())
-    }
-
-    /// Reads the value, without judging it.
-    pub fn raw(&self, words: &[u32; COUNT]) -> u32 {
-        ((words[self.index()] & self.mask()) >> self.low) + u32::from(self.base)
-    }
-
-    /// Reads the value and checks its range.
-    pub fn get(&self, words: &[u32; COUNT]) -> Result<u32, NpError> {
-        self.check(self.raw(words).into())
-    }
-
-    fn u8(&self, words: &[u32; COUNT]) -> Result<u8, NpError> {
-        self.get(words).map(|v| v as u8)
-    }
-
-    fn u16(&self, words: &[u32; COUNT]) -> Result<u16, NpError> {
-        self.get(words).map(|v| v as u16)
-    }
-
-    fn flag(&self, words: &[u32; COUNT]) -> bool {
-        self.raw(words) != 0
-    }
-}
-
-macro_rules! fields {
-    ($($(#[$doc:meta])* $name:ident = $field:expr;)*) => {
-        $($(#[$doc])* pub const $name: Field = $field;)*
-        /// Every field of this encoding, in the order of the registers.
-        pub const FIELDS: &[Field] = &[$($name),*];
-    };
-}
-
-/// The fields (docs/np-program.md has the same table in words).
-pub mod fields {
-    use super::Field;
-
-    fields! {
-        /// Set for [`Op::Dense`](super::Op::Dense).
-        FNP_MODE = Field::public("FNP mode", 0x04, 4, 4);
-        /// 0: this NP takes no part in the pass.
-        LAYER = Field::public("layer id", 0x04, 15, 8).within(0, super::MAX_LAYER as u32);
-        /// Address register of external weights, with [`EXTERNAL`].
-        FNP2_ID = Field::public("FNP2 id", 0x04, 19, 16);
-        /// 0: 1 bit, 1: 2, 2: 4, 3: 8. So for all widths.
-        INBOUND_BITS = Field::public("inbound bit width", 0x0C, 1, 0);
-        /// Set for [`Op::Separable`](super::Op::Separable).
-        SEPARABLE = Field::public("separable", 0x0C, 2, 2);
-        /// Of the depthwise kernels of a separable layer, of all weights otherwise.
-        WEIGHT_BITS = Field::public("filter weight width", 0x0C, 5, 4);
-        /// Inbound elements are signed.
-        INBOUND_SIGNED = Field::ours("inbound signed", 0x0C, 6, 6);
-        /// Clear for 1-bit weights.
-        WEIGHTS_SIGNED = Field::public("signed weights", 0x0C, 7, 7);
-        /// Of a separable layer.
-        POINTWISE_BITS = Field::public("pointwise width", 0x0C, 9, 8);
-        /// Where "outbound quantize" is set.
-        OUTBOUND_BITS = Field::public("outbound width", 0x0C, 13, 12);
-        /// Outbound elements are signed.
-        OUTBOUND_SIGNED = Field::ours("outbound signed", 0x0C, 14, 14);
-        /// Clear: 32-bit potentials.
-        OUTBOUND_QUANTIZE = Field::public("outbound quantize", 0x0C, 15, 15);
-        /// First input row held.
-        I_ORIGIN = Field::public("i origin cut", 0x24, 11, 0);
-        /// First input column held.
-        J_ORIGIN = Field::public("j origin cut", 0x24, 27, 16);
-        /// Input rows held.
-        I_SIZE = Field::public("i size cut", 0x28, 10, 0).minus_one();
-        /// Input columns held.
-        J_SIZE = Field::public("j size cut", 0x28, 26, 16).minus_one();
-        /// Input channels of the layer.
-        CHANNELS = Field::public("channel size", 0x2C, 29, 12).within(1, 0xFFFF);
-        /// Inputs held by an FNP.
-        INPUTS = Field::public("FNP packet word size", 0x38, 17, 0).within(0, 0xFFFF);
-        /// Units this NP makes.
-        NEURON_TOTAL = Field::public("FNP neuron total", 0x3C, 16, 0).within(0, 0xFFFF);
-        /// First unit this NP makes.
-        NEURON_ORIGIN = Field::public("outbound neuron origin", 0x40, 17, 0).within(0, 0xFFFF);
-        /// 0: to NPs, 1: events to the output DMA, 2: dense to the output DMA.
-        OUTBOUND_TYPE = Field::public("outbound type", 0x40, 29, 28);
-        /// The [`Op`](super::Op), in its order.
-        KERNEL_TYPE = Field::public("kernel type", 0x50, 30, 28);
-        /// Filters this NP makes.
-        FILTER_TOTAL = Field::public("filter total", 0x54, 10, 0).minus_one();
-        /// First output row.
-        OUT_I_ORIGIN = Field::public("outbound i origin", 0x60, 11, 0);
-        /// First output column.
-        OUT_J_ORIGIN = Field::public("outbound j origin", 0x60, 27, 16);
-        /// First filter.
-        OUT_CHANNEL_ORIGIN = Field::public("outbound channel origin", 0x68, 10, 0);
-        /// Vertical; 0: no maximum pooling.
-        POOL_SIZE = Field::public("pool size", 0x6C, 2, 0);
-        /// Vertical.
-        POOL_STRIDE = Field::public("pool stride", 0x6C, 6, 4);
-        /// Sum over the whole map.
-        GLOBAL_POOLING = Field::public("global pooling", 0x6C, 8, 8);
-        /// One column that never wins.
-        POOL_PAD_LEFT = Field::public("pad left", 0x6C, 13, 13);
-        /// One row that never wins.
-        POOL_PAD_TOP = Field::public("pad top", 0x6C, 15, 15);
-        /// Horizontal.
-        POOL_SIZE_J = Field::ours("pool size horizontal", 0x6C, 18, 16);
-        /// Horizontal.
-        POOL_STRIDE_J = Field::ours("pool stride horizontal", 0x6C, 22, 20);
-        /// 0: the job's input, otherwise a layer id.
-        SOURCE_A = Field::ours("first source", 0x78, 7, 0).within(0, super::MAX_LAYER as u32);
-        /// The second tensor of a merge.
-        SOURCE_B = Field::ours("second source", 0x78, 15, 8).within(0, super::MAX_LAYER as u32);
-        /// 0: one source, 1: add, 2: concatenate.
-        MERGE = Field::ours("merge", 0x78, 17, 16);
-        /// Weights and parameters are in device memory.
-        EXTERNAL = Field::ours("external weights", 0x7C, 0, 0);
-        /// 0xFE: the output DMA.
-        DESTINATION = Field::public("spike destination layer", 0xB4, 31, 24).within(1, 0xFE);
-        /// Rows of the layer's input.
-        HEIGHT = Field::ours("input height", 0xD0, 15, 0).within(1, 0xFFFF);
-        /// Columns of the layer's input.
-        WIDTH = Field::ours("input width", 0xD0, 31, 16).within(1, 0xFFFF);
-        /// Output rows of this NP.
-        OUT_ROWS = Field::ours("output rows", 0xD4, 15, 0).within(1, 0xFFFF);
-        /// Output columns of this NP.
-        OUT_COLUMNS = Field::ours("output columns", 0xD4, 31, 16).within(1, 0xFFFF);
-        /// Rows of the layer's convolution, before pooling.
-        CONV_HEIGHT = Field::ours("convolution height", 0xD8, 15, 0).within(1, 0xFFFF);
-        /// Columns of the same.
-        CONV_WIDTH = Field::ours("convolution width", 0xD8, 31, 16).within(1, 0xFFFF);
-        /// Kernel rows.
-        KERNEL_HEIGHT = Field::ours("kernel height", 0xDC, 3, 0).within(1, 15);
-        /// Kernel columns.
-        KERNEL_WIDTH = Field::ours("kernel width", 0xDC, 7, 4).within(1, 15);
-        /// Vertical.
-        STRIDE_I = Field::ours("stride vertical", 0xDC, 11, 8).within(1, 15);
-        /// Horizontal.
-        STRIDE_J = Field::ours("stride horizontal", 0xDC, 15, 12).within(1, 15);
-        /// Rows above.
-        PAD_TOP = Field::ours("padding top", 0xDC, 19, 16);
-        /// Columns to the left.
-        PAD_LEFT = Field::ours("padding left", 0xDC, 23, 20);
-        /// Frames of a temporal convolution.
-        FIFO = Field::ours("fifo frames", 0xDC, 27, 24);
-        /// The [`Activation`](super::Activation), in its order.
-        ACTIVATION = Field::ours("activation", 0xE0, 2, 0);
-        /// Width at which the sum of products saturates.
-        ACCUMULATOR_BITS = Field::ours("accumulator bits", 0xE0, 13, 8).within(8, 32);
-        /// Padding of input channel 0 (HRC).
-        PAD_VALUE_0 = Field::ours("padding value 0", 0xE4, 7, 0);
-        /// Of input channel 1.
-        PAD_VALUE_1 = Field::ours("padding value 1", 0xE4, 15, 8);
-        /// Of input channel 2.
-        PAD_VALUE_2 = Field::ours("padding value 2", 0xE4, 23, 16);
-        /// Output row that leaves as row 0.
-        CROP_I = Field::ours("crop rows", 0xE8, 15, 0);
-        /// Output column that leaves as column 0.
-        CROP_J = Field::ours("crop columns", 0xE8, 31, 16);
-        /// First input held by an FNP.
-        INPUT_ORIGIN = Field::ours("FNP input origin", 0xEC, 15, 0);
-        /// [`ENCODING`](super::ENCODING).
-        TAG = Field::ours("encoding", 0xF8, 31, 0);
-    }
-}
-
-fn width_code(field: &Field, bits: u8) -> Result<u8, NpError> {
+fn width_code(field: &NpField, bits: u8) -> Result<u8, NpError> {
     match bits {
         1 => Ok(0),
         2 => Ok(1),
@@ -271,7 +35,7 @@ fn code<T: PartialEq>(of: &[T], value: &T) -> i64 {
     of.iter().position(|v| v == value).unwrap_or(of.len()) as i64
 }
 
-fn variant<T: Copy>(of: &[T], field: &Field, words: &[u32; COUNT]) -> Result<T, NpError> {
+fn variant<T: Copy>(of: &[T], field: &NpField, words: &[u32; COUNT]) -> Result<T, NpError> {
     let value = field.raw(words);
     of.get(value as usize).copied().ok_or(NpError::Code { field: field.name, value })
 }
@@ -398,8 +162,8 @@ impl NpLayer {
         if TAG.raw(w) != ENCODING {
             return Err(NpError::Foreign { found: TAG.raw(w), expected: ENCODING });
         }
-        let bits = |field: &Field| 1u8 << field.raw(w);
-        let source = |field: &Field| field.u8(w).map(|id| if id == 0 { Source::Input } else { Source::Layer(id) });
+        let bits = |field: &NpField| 1u8 << field.raw(w);
+        let source = |field: &NpField| field.u8(w).map(|id| if id == 0 { Source::Input } else { Source::Layer(id) });
         let op = variant(&OPS, &KERNEL_TYPE, w)?;
         let rule = |holds: bool, what| if holds { Ok(()) } else { Err(NpError::Contradiction { what }) };
         rule(FNP_MODE.flag(w) == (op == Op::Dense), "FNP mode goes with the dense kernel type only")?;
