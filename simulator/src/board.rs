@@ -1,6 +1,7 @@
 //! The simulated board as a [`Board`]: plays the host's part (assigning BARs and the interrupt message as a kernel does,
 //! mapping memory, waiting) around a [`Chip`].
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use akida_hal::regs::pci;
 use akida_hal::{Board, Error, Result};
 
 use crate::chip::bus::HostMemory;
+use crate::chip::job::CoreWork;
 use crate::chip::memory::lock;
 use crate::chip::{Chip, Counters};
 use crate::clock::{ACCESS, Clock, Time, cycles};
@@ -45,7 +47,9 @@ pub struct SimBoard {
 
 struct Shared {
     chip: Mutex<Chip>,
-    /// Told when the core may have work.
+    /// Jobs that were taken from their rings and wait for the core's thread. Locked after the chip.
+    taken: Mutex<VecDeque<CoreWork>>,
+    /// Told when there are any.
     work: Condvar,
     stop: AtomicBool,
     map: Arc<DmaMap>,
@@ -87,6 +91,7 @@ impl SimBoard {
         let map = Arc::new(DmaMap::new());
         let shared = Arc::new(Shared {
             chip: Mutex::new(Chip::new(spec)),
+            taken: Mutex::default(),
             work: Condvar::new(),
             stop: AtomicBool::new(false),
             host: map.clone(),
@@ -180,8 +185,15 @@ impl Shared {
                     self.time.advance(cycles(taken));
                 }
             }
-            Time::Real(_) if chip.core_waits() => self.work.notify_one(),
-            Time::Real(_) => {}
+            Time::Real(_) => {
+                // A chip takes a descriptor at once, whenever the thread may get to run: the ring must show it.
+                while chip.core_waits()
+                    && let Some(work) = chip.core_work(&self.host)
+                {
+                    lock(&self.taken).push_back(work);
+                    self.work.notify_one();
+                }
+            }
         }
         self.deliver(chip);
     }
@@ -197,11 +209,12 @@ impl Shared {
         }
     }
 
-    /// The core's own thread: takes jobs under the lock, does them outside.
+    /// The core's own thread: does jobs outside the lock, takes the next one before it lets go of it.
     fn compute(&self) {
         let mut chip = lock(&self.chip);
         while !self.stop.load(Ordering::SeqCst) {
-            match chip.core_work(&self.host) {
+            let taken = lock(&self.taken).pop_front();
+            match taken.or_else(|| chip.core_work(&self.host)) {
                 Some(work) => {
                     drop(chip);
                     let done = work.run();

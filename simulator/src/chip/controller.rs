@@ -226,6 +226,14 @@ impl Controller {
         (self.registers.get(dma::RING_BASE).wrapping_add(u32::from(index) * bytes), bytes)
     }
 
+    /// Takes slot `index`: from now on it is the current one. A ring of n slots can so be filled again with n jobs while
+    /// one of them is worked on, as the engine does (deduced).
+    pub fn take(&mut self, index: u8) {
+        self.busy = true;
+        let descriptor = self.registers.get(dma::DESCRIPTOR);
+        self.registers.set(dma::DESCRIPTOR, dma::CURRENT.set(descriptor, index.into()));
+    }
+
     /// A job ended well.
     pub fn complete(&mut self, done: &Completed) {
         self.busy = false;
@@ -314,6 +322,20 @@ mod tests {
             c.complete(&Completed { index: slot, ..Default::default() });
         }
         assert_eq!(c.pending(), None);
+    }
+
+    /// As many jobs as slots: the index of the newest equals that of one already done, not of the one worked on.
+    #[test]
+    fn a_full_ring_is_not_an_empty_one() {
+        let mut c = ring(2);
+        enqueue(&mut c);
+        enqueue(&mut c);
+        c.take(0);
+        c.complete(&Completed::default());
+        c.take(1);
+        assert_eq!(enqueue(&mut c), 0);
+        c.complete(&Completed { index: 1, ..Default::default() });
+        assert_eq!(c.pending(), Some(0));
     }
 
     #[test]

@@ -756,7 +756,7 @@ impl Chip {
             reset_mesh: self.top.control().contains(GeneralControl::MULTI_PASS),
         });
         let controller = &mut self.controllers[kind.index()];
-        controller.busy = true;
+        controller.take(index);
         Some(CoreWork {
             kind,
             index,

@@ -1,0 +1,109 @@
+//! Hardware sequences of random models, programmed through the driver into every simulated board, against the reference.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use akida_hal::device::{Completion, Device, DeviceOptions};
+use akida_runtime::mapping::{HardwareOutput, HardwareSequence, MapOptions, map};
+use akida_runtime::model::{Model, Target};
+use akida_runtime::reference::{Reference, Rules};
+use akida_simulator::{Clock, Model as BoardModel, SimBoard, SimSpec};
+use akida_tests::generate::{self, Random};
+
+fn target(board: BoardModel) -> Target {
+    match board {
+        BoardModel::Akd1000 => Target::Akd1000,
+        BoardModel::Akd1500 => Target::Akd1500,
+        _ => Target::Akida2,
+    }
+}
+
+fn open(spec: &SimSpec) -> (Arc<SimBoard>, Device) {
+    let board = Arc::new(SimBoard::open(spec).expect("a board"));
+    let options = DeviceOptions { timeout: Duration::from_secs(20), ..DeviceOptions::default() };
+    (board.clone(), Device::open(board, options).expect("a device"))
+}
+
+/// Samples of a sequence's input and the integers its output must be, from the reference.
+fn expected(model: &Model, sequence: &HardwareSequence, seed: u64, samples: usize) -> Vec<(Vec<u8>, Vec<i32>)> {
+    let HardwareOutput::Tensor(output) = sequence.output else { return Vec::new() };
+    let mut random = Random::new(seed);
+    let mut reference = Reference::new(model, Rules::Chip);
+    (0..samples)
+        .map(|_| {
+            let sample = random.sample(model.tensor(0));
+            let tensors = reference.run(&sample).expect("the sample fits");
+            let input = tensors[sequence.input].iter().map(|v| *v as u8).collect();
+            (input, tensors[output].clone())
+        })
+        .collect()
+}
+
+/// Keeps as many jobs in flight as the device takes and compares every output.
+fn run(device: &mut Device, sequence: &HardwareSequence, samples: &[(Vec<u8>, Vec<i32>)], what: &str) {
+    device.program(&sequence.program).unwrap_or_else(|e| panic!("{what}: programming: {e}"));
+    let batch = device.set_batch(4).unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert_eq!(batch, if sequence.program.passes.len() > 1 { 1 } else { 4 }, "{what}");
+    let mut waiting: VecDeque<_> = samples.iter().collect();
+    let mut running = VecDeque::new();
+    while !waiting.is_empty() || !running.is_empty() {
+        if let Some((input, output)) = waiting.front()
+            && let Some(job) = device.enqueue(input).unwrap_or_else(|e| panic!("{what}: enqueue: {e}"))
+        {
+            running.push_back((job, output));
+            waiting.pop_front();
+            continue;
+        }
+        let fetched = device.fetch(Duration::from_secs(60)).unwrap_or_else(|e| panic!("{what}: fetch: {e}"));
+        let output = fetched.unwrap_or_else(|| panic!("{what}: nothing was finished"));
+        let (job, expected) = running.pop_front().expect("something runs");
+        assert_eq!(output.job, job, "{what}");
+        let got: Vec<i32> = (0..output.values.len()).map(|i| output.values.get(i).expect("inside")).collect();
+        assert!(got == *expected, "{what}: job {job} differs");
+    }
+}
+
+#[test]
+fn random_models_give_the_reference_integers_on_every_board() {
+    let (mut sequences, mut several_passes) = (0, 0);
+    for board in BoardModel::ALL {
+        let (sim, mut device) = open(&SimSpec::new(board));
+        for seed in 0..24 {
+            let model = generate::model(target(board), seed);
+            let Ok(mapping) = map(&model, device.mesh(), &MapOptions::default()) else { continue };
+            for (i, sequence) in mapping.hardware().enumerate() {
+                let samples = expected(&model, sequence, seed, 6);
+                if samples.is_empty() {
+                    continue;
+                }
+                sequences += 1;
+                several_passes += usize::from(sequence.program.passes.len() > 1);
+                run(&mut device, sequence, &samples, &format!("{board}, model {seed}, sequence {i}"));
+            }
+        }
+        assert_eq!(sim.inspect().host_refused, [], "{board}");
+    }
+    println!("{sequences} sequences, {several_passes} of them with several passes");
+    assert!(sequences > 60, "only {sequences} sequences ran");
+}
+
+/// The same with the core on its own thread, several jobs in flight, and ends noticed by interrupt or by looking.
+#[test]
+fn a_threaded_board_gives_the_same() {
+    for completion in [Completion::Poll, Completion::Interrupt] {
+        let board = SimBoard::open(&SimSpec::new(BoardModel::Akida2SixNodes).with_clock(Clock::Threaded));
+        let options = DeviceOptions { timeout: Duration::from_secs(20), completion, ..DeviceOptions::default() };
+        let mut device = Device::open(Arc::new(board.expect("a board")), options).expect("a device");
+        for seed in 0..6 {
+            let model = generate::model(Target::Akida2, seed);
+            let Ok(mapping) = map(&model, device.mesh(), &MapOptions::default()) else { continue };
+            for sequence in mapping.hardware() {
+                let samples = expected(&model, sequence, seed, 20);
+                if !samples.is_empty() {
+                    run(&mut device, sequence, &samples, &format!("threaded, {completion:?}, model {seed}"));
+                }
+            }
+        }
+    }
+}
