@@ -232,6 +232,22 @@ fn fields_share_no_bit_and_ours_lie_where_nothing_is_public() {
     assert_eq!(taken[COUNT - 1], 0, "the soft reset is no configuration");
 }
 
+/// docs/np-program.md names every field, its place and whether it is public.
+#[test]
+fn the_page_has_every_field() {
+    let page = include_str!("../../docs/np-program.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| 0x")).collect();
+    assert_eq!(rows.len(), fields::ALL.len());
+    for (field, row) in fields::ALL.iter().zip(rows) {
+        let mask = field.bits.mask();
+        let (high, low) = (31 - mask.leading_zeros(), mask.trailing_zeros());
+        let bits = if high == low { format!("{high}") } else { format!("{high}..{low}") };
+        let known = if field.known == Known::Public { "public" } else { "ours" };
+        let expected = format!("| 0x{:02X} | {bits} | {} | {known} |", field.offset, field.name);
+        assert!(row.starts_with(&expected), "{expected}\n{row}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_named() {
     type Change = fn(&mut NpLayer);
