@@ -1,11 +1,11 @@
 //! One of the three Akida DMAs: its ring and its registers (hardware.md sections 8, 8.1 and 8.4).
 
 use super::core;
-use crate::Result;
 use crate::descriptor;
 use crate::regs::dma::{self, BufferEnd, Control, Monitor};
 use crate::regs::top;
 use crate::transport::Transport;
+use crate::{Error, Result};
 
 /// Descriptors in device memory, processed in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +121,30 @@ impl Controller {
         let monitor = self.read(transport, dma::MONITOR_CONTROL)?;
         self.write(transport, dma::MONITOR_CONTROL, monitor | Monitor::STATUS_CLEAR.bits())
     }
+}
+
+/// Writes device memory, and where asked for reads it back.
+pub fn put(transport: &dyn Transport, address: u32, bytes: &[u8], verify: bool) -> Result<()> {
+    transport.write(address, bytes)?;
+    if !verify {
+        return Ok(());
+    }
+    let mut read = vec![0; bytes.len()];
+    transport.read(address, &mut read)?;
+    compare(transport, address, bytes, &read)
+}
+
+/// Refuses device memory that does not hold what was written.
+pub fn compare(transport: &dyn Transport, address: u32, wrote: &[u8], read: &[u8]) -> Result<()> {
+    let Some(i) = wrote.iter().zip(read).position(|(a, b)| a != b) else { return Ok(()) };
+    let word = |bytes: &[u8]| bytes[i..].iter().take(4).rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+    Err(Error::ReadBack {
+        board: transport.identity().to_string(),
+        what: format!("device memory {address:#010x}"),
+        offset: i as u64,
+        wrote: word(wrote),
+        read: word(read),
+    })
 }
 
 /// Words as they lie in device memory.

@@ -33,14 +33,27 @@ pub fn version(transport: &dyn Transport) -> Result<Version> {
     }
 }
 
+/// All reset bits.
+const RESETS: GeneralControl = GeneralControl::LOGIC_RESET
+    .union(GeneralControl::CORE_RESET)
+    .union(GeneralControl::MESH_RESET)
+    .union(GeneralControl::SCC_RESET);
+
 /// Sets bits of general control, waits, clears them, waits.
 fn pulse(transport: &dyn Transport, bits: GeneralControl) -> Result<()> {
-    let old = read(transport, top::GENERAL_CONTROL)?;
+    // No reset bit of an earlier failure may stay set.
+    let old = read(transport, top::GENERAL_CONTROL)? & !RESETS.bits();
     write(transport, top::GENERAL_CONTROL, old | bits.bits())?;
     transport.pause(RESET_TIME);
-    write(transport, top::GENERAL_CONTROL, old & !bits.bits())?;
+    write(transport, top::GENERAL_CONTROL, old)?;
     transport.pause(RESET_TIME);
-    Ok(())
+    let now = read(transport, top::GENERAL_CONTROL)?;
+    if now & RESETS.bits() == 0 {
+        return Ok(());
+    }
+    let expected = format!("the reset bits {:#x} to be clear after a reset", RESETS.bits());
+    let board = transport.identity().to_string();
+    Err(Error::Register { board, register: "TOP GENERAL_CONTROL", value: now, expected })
 }
 
 /// Resets the core with its DMAs. Timers of the DMAs are off afterwards.

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::controller::{Controller, EVENT, End, HRC, Ring, bytes};
+use super::controller::{Controller, EVENT, End, HRC, Ring, bytes, compare};
 use super::memory::DeviceMemory;
-use super::options::{Completion, DeviceOptions, JobTiming, OutputValues};
+use super::options::{Completion, DeviceOptions, JobTiming, OutputValues, Verify};
 use crate::descriptor::{EventDescriptor, HrcDescriptor, JobHeader, JobId};
 use crate::dma::DmaBuffer;
 use crate::format::{self, HEADER_BYTES, OutputHeader};
@@ -26,6 +26,8 @@ const WHOLE_EVENTS: usize = 4096;
 struct Pending {
     job: JobId,
     slot: usize,
+    /// Words of input, as the DMA counts them.
+    words: u32,
     started: Duration,
     copy_in: Duration,
 }
@@ -55,6 +57,7 @@ pub struct Jobs {
     finished: Duration,
     timeout: Duration,
     completion: Completion,
+    verify: bool,
 }
 
 /// Device bytes of one input.
@@ -88,12 +91,14 @@ impl Jobs {
     ) -> Result<Self> {
         let board = transport.identity().to_string();
         let multi_pass = passes > 1;
-        let jobs = wanted.clamp(1, if multi_pass { 1 } else { MAX_BATCH });
+        let verify = options.verify >= Verify::Jobs;
+        let jobs = wanted.clamp(1, if multi_pass || verify { 1 } else { MAX_BATCH });
         let (controller, other) = match input.kind {
             InputKind::Dense => (HRC, EVENT),
             InputKind::CnpEvents | InputKind::FnpEvents => (EVENT, HRC),
         };
-        let slots = (jobs as u32).max(dma::MIN_SLOTS);
+        // One more than jobs in flight: the controller stops where current equals last, so a full lap would look like none.
+        let slots = (jobs as u32 + 1).max(dma::MIN_SLOTS);
         let base = memory.allocate(&board, "the input ring", controller.ring_bytes(slots))?;
         let ring = Ring { base, slots };
         let (in_bytes, payload) = (input_bytes(input), payload_bytes(output));
@@ -143,6 +148,7 @@ impl Jobs {
             finished: transport.now(),
             timeout: options.timeout,
             completion: options.completion,
+            verify,
         })
     }
 
@@ -174,11 +180,20 @@ impl Jobs {
         self.stage_in.write(offset, &[0; HEADER_BYTES])?;
         self.stage_in.write(offset + HEADER_BYTES, &descriptor)?;
         let segment = |offset, address, len| Segment { buffer: &self.stage_in, offset, address, len };
-        transport.write_from(&[
+        let segments = [
             segment(0, self.inputs[slot], len),
             segment(offset, self.outputs[slot], HEADER_BYTES),
             segment(offset + HEADER_BYTES, descriptor_at, descriptor.len()),
-        ])?;
+        ];
+        transport.write_from(&segments)?;
+        if self.verify {
+            for s in &segments {
+                let (mut wrote, mut read) = (vec![0; s.len], vec![0; s.len]);
+                s.buffer.read(s.offset, &mut wrote)?;
+                transport.read(s.address, &mut read)?;
+                compare(transport, s.address, &wrote, &read)?;
+            }
+        }
         if !self.running {
             self.other.run(transport, false)?;
             self.controller.run(transport, true)?;
@@ -194,7 +209,8 @@ impl Jobs {
         if self.pending.is_empty() {
             self.finished = started;
         }
-        self.pending.push_back(Pending { job, slot, started, copy_in: started.saturating_sub(begin) });
+        let words = len.div_ceil(4) as u32;
+        self.pending.push_back(Pending { job, slot, words, started, copy_in: started.saturating_sub(begin) });
         Ok(Some(job))
     }
 
@@ -245,6 +261,9 @@ impl Jobs {
         let noticed = transport.now();
         self.finished = noticed;
         self.controller.clear(transport)?;
+        if self.verify {
+            self.check_addresses(transport, front)?;
+        }
         self.copy_out(transport, front, values)?;
         self.pending.pop_front();
         let timing = JobTiming {
@@ -287,6 +306,22 @@ impl Jobs {
         }
     }
 
+    /// What the DMA says it used for the only job there is.
+    fn check_addresses(&self, transport: &dyn Transport, front: Pending) -> Result<()> {
+        for (register, name, expected) in [
+            (dma::INPUT_ADDRESS, "input DMA INPUT_ADDRESS", self.inputs[front.slot]),
+            (dma::OUTPUT_ADDRESS, "input DMA OUTPUT_ADDRESS", self.outputs[front.slot]),
+            (dma::INPUT_WORDS, "input DMA INPUT_WORDS", front.words & 0xFFFF),
+        ] {
+            let value = self.controller.read(transport, register)?;
+            if value != expected {
+                let (board, expected) = (transport.identity().to_string(), format!("{expected:#010x}"));
+                return Err(Error::Register { board, register: name, value, expected });
+            }
+        }
+        Ok(())
+    }
+
     fn copy_out(&mut self, transport: &dyn Transport, front: Pending, values: &mut OutputValues) -> Result<()> {
         let format = |source| Error::Format { board: transport.identity().to_string(), job: front.job.0, source };
         let address = self.outputs[front.slot];
@@ -294,6 +329,8 @@ impl Jobs {
         let first = if dense || self.output_bytes <= WHOLE_EVENTS { self.output_bytes } else { HEADER_BYTES };
         let segment =
             |offset: usize, len| Segment { buffer: &self.stage_out, offset, address: address + offset as u32, len };
+        // No header has type 0: what a transfer leaves untouched is not taken for an output.
+        self.stage_out.write(0, &[0; HEADER_BYTES])?;
         transport.read_into(&[segment(0, first)])?;
         let mut word = [0; 4];
         self.stage_out.read(0, &mut word)?;
@@ -309,6 +346,11 @@ impl Jobs {
         }
         self.payload.resize(len, 0);
         self.stage_out.read(HEADER_BYTES, &mut self.payload)?;
+        if self.verify {
+            let mut again = vec![0; len];
+            transport.read(address + HEADER_BYTES as u32, &mut again)?;
+            compare(transport, address + HEADER_BYTES as u32, &self.payload, &again)?;
+        }
         format::decode_output(&self.output, header, &self.payload, values).map_err(format)
     }
 }

@@ -2,9 +2,9 @@
 
 use super::check::tracks_per_pass;
 use super::config::ConfigPort;
-use super::controller::{CONFIG, End, Ring, bytes};
+use super::controller::{self, CONFIG, End, Ring, bytes};
 use super::memory::DeviceMemory;
-use super::{DeviceOptions, core};
+use super::{DeviceOptions, Verify, core};
 use crate::descriptor::ConfigDescriptor;
 use crate::mesh::Mesh;
 use crate::packet::{PacketHeader, Target, Uid, packets};
@@ -37,6 +37,14 @@ impl Loader<'_> {
         self.transport.identity().to_string()
     }
 
+    fn verifies(&self) -> bool {
+        self.options.verify >= Verify::Program
+    }
+
+    fn put(&self, address: u32, bytes: &[u8]) -> Result<()> {
+        controller::put(self.transport, address, bytes, self.verifies())
+    }
+
     /// Loads a checked program.
     pub fn load(&mut self, program: &Program) -> Result<()> {
         let multi_pass = program.passes.len() > 1;
@@ -63,11 +71,11 @@ impl Loader<'_> {
         let longest = pass.tracks.iter().map(|t| t.words.len()).max().unwrap_or(0);
         let buffer = self.memory.allocate(&self.board(), "the longest track", longest * 4)?;
         for track in &pass.tracks {
-            self.transport.write(buffer, &bytes(&track.words))?;
+            self.put(buffer, &bytes(&track.words))?;
             self.config.play(self.transport, buffer, track.words.len())?;
         }
         self.memory.release(&mark);
-        if self.options.verify {
+        if self.verifies() {
             for track in &pass.tracks {
                 self.verify(&track.words)?;
             }
@@ -86,7 +94,7 @@ impl Loader<'_> {
         for pass in &program.passes {
             for track in &pass.tracks {
                 let address = self.memory.allocate(&self.board(), "the tracks of all passes", track.words.len() * 4)?;
-                self.transport.write(address, &bytes(&track.words))?;
+                self.put(address, &bytes(&track.words))?;
                 let descriptor = ConfigDescriptor::write(address, track.words.len())
                     .map_err(|source| Error::Descriptor { board: self.board(), source })?;
                 descriptors.extend(bytes(&descriptor.encode()));
@@ -96,7 +104,7 @@ impl Loader<'_> {
             }
         }
         self.place_external(program)?;
-        self.transport.write(base, &descriptors)?;
+        self.put(base, &descriptors)?;
         self.init_passes(ring, per_pass as u32)?;
         self.write_epg(program)?;
         self.start_passes()
@@ -112,7 +120,7 @@ impl Loader<'_> {
         let words = PacketHeader { target, uid: Uid::Registers, start: 0, len: 1 }
             .encode()
             .map_err(|source| Error::Packet { board, source })?;
-        self.transport.write(header, &bytes(&words))?;
+        self.put(header, &bytes(&words))?;
         Ok(ConfigDescriptor::read(header, output))
     }
 
@@ -142,7 +150,7 @@ impl Loader<'_> {
     fn place_external(&mut self, program: &Program) -> Result<()> {
         for external in program.passes.iter().flat_map(|p| &p.external) {
             let address = self.memory.allocate(&self.board(), "external weights", external.words.len() * 4)?;
-            self.transport.write(address, &bytes(&external.words))?;
+            self.put(address, &bytes(&external.words))?;
             core::write(self.transport, top::fnp2_address(external.np.id), address)?;
         }
         Ok(())
@@ -159,21 +167,34 @@ impl Loader<'_> {
     fn verify(&self, track: &[u32]) -> Result<()> {
         for packet in packets(track) {
             let packet = packet.map_err(|source| Error::Packet { board: self.board(), source })?;
-            let PacketHeader { uid, start, len, .. } = packet.header;
+            let PacketHeader { uid, start, .. } = packet.header;
             for np in packet.header.target.addresses() {
-                if len >= crate::packet::XL_FROM {
-                    log::debug!("{}: {len} words of {np} are too many to be read back", self.board());
-                    continue;
-                }
-                let read = self.config.read(self.transport, np, uid, start, len as usize)?;
-                let pairs = packet.payload.iter().zip(&read).enumerate();
-                let identity = |i: usize| uid == Uid::Registers && usize::from(start) + i == 0;
-                if let Some((i, (&wrote, &read))) = pairs.into_iter().find(|(i, (w, r))| w != r && !identity(*i)) {
-                    let what = format!("{np} {uid:?} from {start:#x}");
-                    return Err(Error::ReadBack { board: self.board(), what, offset: i as u64, wrote, read });
+                for (part, wrote) in packet.payload.chunks(READ_WORDS).enumerate() {
+                    let start = usize::from(start) + part * READ_WORDS / unit(uid);
+                    let address = u16::try_from(start).map_err(|_| Error::ProgramLimit {
+                        what: "packet start address",
+                        value: start as u64,
+                        limit: u16::MAX.into(),
+                    })?;
+                    let read = self.config.read(self.transport, np, uid, address, wrote.len())?;
+                    let identity = |i: usize| uid == Uid::Registers && start + i == 0;
+                    let mut pairs = wrote.iter().zip(&read).enumerate();
+                    if let Some((i, (&wrote, &read))) = pairs.find(|(i, (w, r))| w != r && !identity(*i)) {
+                        let what = format!("{np} {uid:?} from {start:#x}");
+                        return Err(Error::ReadBack { board: self.board(), what, offset: i as u64, wrote, read });
+                    }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Most words of one read back: below the XL limit, and whole address units.
+const READ_WORDS: usize = 8192;
+
+/// Words in one address unit of a memory: 16 for filters \[D\], taken for FNP weights too (ours); 1 for registers, taken for
+/// the other memories too.
+fn unit(uid: Uid) -> usize {
+    if matches!(uid, Uid::CnpFilter | Uid::FnpWeights) { crate::np::sram::UNIT_WORDS } else { 1 }
 }

@@ -21,7 +21,7 @@ mod scan;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use options::{Completion, DeviceOptions, JobId, JobTiming, Output, OutputValues, Statistics};
+pub use options::{Completion, DeviceOptions, JobId, JobTiming, Output, OutputValues, Statistics, Verify};
 
 use self::config::ConfigPort;
 use self::controller::{CONFIG, EVENT, HRC, bytes};
@@ -146,8 +146,8 @@ impl Device {
         self.set_batch(1).map(|_| ())
     }
 
-    /// Asks for `jobs` in flight; returns what there is: at most 16 single pass, 1 multi-pass. Jobs that are pending are
-    /// lost.
+    /// Asks for `jobs` in flight; returns what there is: at most 16 single pass, 1 multi-pass or with [`Verify::Jobs`]. Jobs
+    /// that are pending are lost.
     pub fn set_batch(&mut self, jobs: usize) -> Result<usize> {
         self.ready()?;
         let Some(loaded) = &mut self.loaded else { return Err(self.no_program()) };
@@ -233,7 +233,8 @@ impl Device {
         PacketHeader { target: np.into(), uid, start, len }.push(words, &mut track).map_err(packet)?;
         let mark = self.memory.mark();
         let address = self.memory.allocate(&board, "a config packet", track.len() * 4)?;
-        let written = self.transport.write(address, &bytes(&track));
+        let written =
+            controller::put(&*self.transport, address, &bytes(&track), self.options.verify >= Verify::Program);
         let result = written.and_then(|()| self.config.play(&*self.transport, address, track.len()));
         self.memory.release(&mark);
         self.guard(result)

@@ -16,6 +16,20 @@ pub enum Completion {
     Interrupt,
 }
 
+/// What is read back and compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verify {
+    /// Nothing.
+    Off,
+    /// What a program consists of: tracks in device memory, registers and SRAMs of NPs. Whether all of it reads back on
+    /// silicon is not known.
+    #[default]
+    Program,
+    /// Also every input and descriptor before it is handed over, and every output twice; one job in flight, so that the
+    /// DMA's own registers tell which addresses it used. For tests and for boards that are not trusted.
+    Jobs,
+}
+
 /// How a device is opened.
 #[derive(Clone, Debug)]
 pub struct DeviceOptions {
@@ -27,8 +41,8 @@ pub struct DeviceOptions {
     pub scan: bool,
     /// Bytes moved by one PCIe DMA list element. 1024 is what the kernel driver uses; more is not exercised anywhere public.
     pub element_bytes: u32,
-    /// Whether register blocks written to NPs are read back and compared.
-    pub verify: bool,
+    /// What is read back and compared.
+    pub verify: Verify,
 }
 
 impl Default for DeviceOptions {
@@ -38,7 +52,7 @@ impl Default for DeviceOptions {
             completion: Completion::Poll,
             scan: true,
             element_bytes: 1024,
-            verify: false,
+            verify: Verify::default(),
         }
     }
 }

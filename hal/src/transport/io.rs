@@ -53,6 +53,16 @@ impl Io {
         log::trace!(target: "akida::reg", "{} BAR{}+{offset:#x} -> {value:#010x}", self.board.identity(), bar.index());
         if value == u32::MAX {
             self.check_alive(bar, offset)?;
+            // The device is there. Registers that hold all ones hold them twice.
+            let again = self.board.read(bar, offset.into())?;
+            if again != value {
+                return Err(Error::Register {
+                    board: self.name(),
+                    register: "a BAR register",
+                    value,
+                    expected: format!("BAR{} + {offset:#x} to read the same twice, not {again:#010x}", bar.index()),
+                });
+            }
         }
         Ok(value)
     }
