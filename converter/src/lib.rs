@@ -1,7 +1,14 @@
-//! ONNX in, Akida model out: import, graph preparation, calibration and quantization.
+//! ONNX in, Akida model out.
+//!
+//! [`quantize`] takes a float graph the whole way: [`prepare`] rewrites it until its chains of nodes are layers of the
+//! chip, [`calibrate`] observes the ranges of its tensors, [`mod@quantize`] makes integers of it. [`mod@import`] turns
+//! the quantized graph into a model; [`convert`] does all of it with a file.
 
 pub mod calibrate;
+mod convert;
 pub mod import;
 pub mod onnx;
 pub mod prepare;
 pub mod quantize;
+
+pub use convert::{ConvertError, Converted, Quantized, convert, quantize};

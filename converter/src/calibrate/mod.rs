@@ -1,7 +1,27 @@
 //! Observing the ranges of a float graph's tensors (quantization.md 3).
 
+mod error;
 mod npz;
+mod observe;
+mod plain;
+mod random;
 mod ranges;
 
+pub use error::CalibrateError;
 pub use npz::{RangesFileError, load_ranges};
+pub use observe::observe;
+pub use random::random_samples;
 pub use ranges::{Range, Ranges};
+
+use ndarray::ArrayViewD;
+
+/// Where the ranges come from.
+#[derive(Clone, Debug)]
+pub enum Calibration<'a> {
+    /// Observed on these samples: batch first, in the layout of the graph's input.
+    Samples(ArrayViewD<'a, f32>),
+    /// Given, by tensor of the prepared graph.
+    Ranges(&'a Ranges),
+    /// Observed on so many samples of [`random_samples`].
+    Random(usize),
+}

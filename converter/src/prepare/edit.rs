@@ -103,11 +103,6 @@ pub fn dims(graph: &Graph, tensor: &str) -> Option<Vec<Dim>> {
     graph.value_type(tensor)?.shape
 }
 
-/// Dimensions of a tensor after the first, when they are known.
-pub fn fixed_dims(graph: &Graph, tensor: &str) -> Option<Vec<usize>> {
-    graph.value_type(tensor)?.without_batch()
-}
-
 /// The index of the operand of a two-operand node that is constant, when exactly one is.
 pub fn constant_operand(graph: &Graph, node: &Node) -> Option<usize> {
     let constant = |index: usize| node.input(index).is_some_and(|name| graph.initializers.contains_key(name));

@@ -351,7 +351,7 @@ impl Inference<'_> {
             let symbols: Vec<&&Dim> = from.iter().filter(|d| d.fixed().is_none()).collect();
             let total: usize = from.iter().filter_map(|d| d.fixed()).product();
             shape[at] = match symbols.as_slice() {
-                [] if known > 0 && total % known == 0 => Dim::Fixed(total / known),
+                [] if known > 0 && total.is_multiple_of(known) => Dim::Fixed(total / known),
                 [symbol] if total == known => (**symbol).clone(),
                 _ => Dim::Unknown,
             };

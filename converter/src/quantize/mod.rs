@@ -34,11 +34,19 @@ pub struct QuantizeOptions {
     pub last_output_bits: Option<u32>,
     /// Stop quantizing at this tensor; what follows stays float.
     pub quantize_until: Option<String>,
+    /// Dimensions of the input without the batch, for graphs that leave them open and are not given samples.
+    pub input_shape: Option<Vec<usize>>,
 }
 
 impl Default for QuantizeOptions {
     fn default() -> Self {
-        Self { input_dtype: InputType::U8, per_tensor: false, last_output_bits: None, quantize_until: None }
+        Self {
+            input_dtype: InputType::U8,
+            per_tensor: false,
+            last_output_bits: None,
+            quantize_until: None,
+            input_shape: None,
+        }
     }
 }
 

@@ -52,6 +52,7 @@ impl Case {
             per_tensor: parameters["per_tensor_activations"] == true,
             last_output_bits: parameters["last_output_bits"].as_u64().map(|bits| bits as u32),
             quantize_until: self.json["quantize_kwargs"]["quantize_until"].as_str().map(str::to_owned),
+            input_shape: None,
         }
     }
 }
@@ -166,4 +167,23 @@ pub fn same_nodes(ours: &Graph, reference: &str) -> Result<(), String> {
         }
     }
     if a.len() == b.len() { Ok(()) } else { Err(format!("{} prepared lines, not {}", a.len(), b.len())) }
+}
+
+/// The calibration samples of a case, as the graph takes them.
+pub fn samples(case: &Case) -> ndarray::ArrayD<f32> {
+    let file = std::fs::File::open(case.file("calib.npz")).unwrap();
+    let mut npz = ndarray_npy::NpzReader::new(file).unwrap();
+    if let Ok(samples) = npz.by_name::<ndarray::OwnedRepr<f32>, ndarray::IxDyn>("samples") {
+        return samples;
+    }
+    let name = if npz.names().unwrap().iter().any(|n| n.starts_with("samples_u8")) { "samples_u8" } else { "samples" };
+    let bytes: ndarray::ArrayD<u8> = npz.by_name(name).unwrap();
+    let formula = case.json["u8_to_float"].as_str().unwrap_or("");
+    let float = |b: u8| match formula {
+        _ if name == "samples" => f32::from(b),
+        f if f.contains("(float32(u8) / 255 - 0.5) / 0.5") => (f32::from(b) / 255.0 - 0.5) / 0.5,
+        f if f.contains("float32(u8) / 255") => f32::from(b) / 255.0,
+        other => panic!("{}: unknown formula '{other}'", case.name),
+    };
+    bytes.mapv(float)
 }

@@ -1,0 +1,100 @@
+//! The whole way: from a float graph to a quantized one, and to a model.
+
+use std::path::Path;
+
+use akida_runtime::model::Model;
+
+use crate::calibrate::{CalibrateError, Calibration, Ranges, observe, random_samples};
+use crate::import::{ImportError, ImportOptions, import};
+use crate::onnx::{Graph, OnnxError, load};
+use crate::prepare::{PrepareError, prepare};
+use crate::quantize::{QuantizeError, QuantizeOptions, Warning, check_float, quantize_prepared};
+
+/// Why a model was not converted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The file is not a usable ONNX model.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The graph cannot be prepared.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// Its ranges cannot be observed.
+    #[error(transparent)]
+    Calibrate(#[from] CalibrateError),
+    /// It cannot be quantized.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// The quantized graph is not a model.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+}
+
+/// A quantized graph and how it came about.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// The quantized graph.
+    pub graph: Graph,
+    /// The float graph it was made of, after preparation.
+    pub prepared: Graph,
+    /// Ranges of the prepared graph's tensors that were used.
+    pub ranges: Ranges,
+    /// What a user should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// Prepares, calibrates and quantizes `graph`. `progress` is told how many calibration samples are done, and of how many.
+pub fn quantize(
+    graph: Graph,
+    calibration: &Calibration,
+    options: &QuantizeOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Quantized, ConvertError> {
+    options.check()?;
+    check_float(&graph)?;
+    let own_shape = graph.inputs.first().and_then(|input| input.ty.without_batch());
+    let shape = match calibration {
+        Calibration::Samples(samples) => Some(samples.shape().get(1..).unwrap_or(&[]).to_vec()),
+        Calibration::Ranges(_) | Calibration::Random(_) => options.input_shape.clone().or(own_shape),
+    };
+    let (prepared, mut warnings) = prepare(graph, shape.as_deref())?;
+    let ranges = match calibration {
+        Calibration::Ranges(ranges) => (*ranges).clone(),
+        Calibration::Samples(samples) => observe(&prepared, samples.view(), progress)?,
+        Calibration::Random(count) => {
+            if !options.per_tensor {
+                warnings.push(Warning::RandomSamples);
+            }
+            let shape = prepared.inputs.first().and_then(|input| input.ty.without_batch()).unwrap_or_default();
+            observe(&prepared, random_samples(*count, &shape).view(), progress)?
+        }
+    };
+    let (graph, more) = quantize_prepared(&prepared, &ranges, options)?;
+    warnings.extend(more);
+    Ok(Quantized { graph, prepared, ranges, warnings })
+}
+
+/// A model, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Converted {
+    /// The model.
+    pub model: Model,
+    /// Names and operators of float operations behind the model's outputs, which it does not hold.
+    pub float_tail: Vec<String>,
+    /// The quantized graph.
+    pub quantized: Quantized,
+}
+
+/// Converts the float ONNX file at `path` to a model for Akida 2.0.
+pub fn convert(
+    path: &Path,
+    calibration: &Calibration,
+    options: &QuantizeOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Converted, ConvertError> {
+    let quantized = quantize(load(path)?, calibration, options, progress)?;
+    let options = ImportOptions { allow_float_tail: true, require_functions: false };
+    let imported = import(&quantized.graph, options)?;
+    Ok(Converted { model: imported.model, float_tail: imported.float_tail, quantized })
+}
