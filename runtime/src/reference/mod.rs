@@ -145,9 +145,12 @@ fn widen(tensor: &Tensor, bytes: &[u8]) -> Result<Vec<i32>, InputError> {
     bytes.iter().enumerate().map(widen).collect()
 }
 
-/// Sum of products.
+/// Sum of products of tensor elements (9 bits at most, with sign) and weights.
 fn dot(x: &[i32], weights: &[i8]) -> i64 {
-    x.iter().zip(weights).map(|(&x, &w)| i64::from(x) * i64::from(w)).sum()
+    // So many products of 255 and -128 fit 32 bits.
+    const PART: usize = 65_000;
+    let part = |(x, weights): (&[i32], &[i8])| -> i32 { x.iter().zip(weights).map(|(&x, &w)| x * i32::from(w)).sum() };
+    x.chunks(PART).zip(weights.chunks(PART)).map(|chunks| i64::from(part(chunks))).sum()
 }
 
 /// `x * 2^a + y * 2^b`, scaled out by a pure shift (quantization.md 5.4).

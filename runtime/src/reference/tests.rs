@@ -136,3 +136,9 @@ fn values_beyond_the_bits_are_refused() {
     let error = Reference::new(&model, Rules::Chip).run(&[15, 16]).expect_err("16 has five bits");
     assert!(matches!(error, InputError::Range { index: 1, value: 16, max: 15, .. }), "{error}");
 }
+
+#[test]
+fn long_sums_are_exact() {
+    let (x, weights) = (vec![255; 200_000], vec![-128; 200_000]);
+    assert_eq!(dot(&x, &weights), -255 * 128 * 200_000);
+}

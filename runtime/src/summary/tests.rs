@@ -41,3 +41,36 @@ fn separable_kernels_take_two_lines() {
     assert!(text.contains("head (Fully.)          [1, 1, 2]     (1, 1, 3, 2)"), "{text}");
     assert!(!text.contains("Dequantizer"), "{text}");
 }
+
+#[test]
+fn mapped_models_tell_where_everything_is() {
+    use crate::mapping::{MapOptions, map};
+    use akida_hal::mesh::Mesh;
+
+    let text = |model: &Model, mesh: Mesh| {
+        let mapping = map(model, &mesh, &MapOptions::default()).expect("small");
+        let text = mapped_summary(model, &mapping, Form::WithQuantizer);
+        for hardware in mapping.hardware() {
+            assert!(text.contains(&format!("(Hardware) - size: {} bytes", hardware.bytes())), "{text}");
+        }
+        let nps = mapping.hardware().flat_map(|h| &h.passes).flat_map(|p| &p.placed).filter(|p| !p.kind.is_empty());
+        let row = text.lines().nth(4).expect("a row of numbers").split_whitespace().rev().nth(2);
+        assert_eq!(row, Some(nps.count().to_string().as_str()), "NPs\n{text}");
+        text
+    };
+    let v1 = text(&sample::akida1(), Mesh::akd1000());
+    for expected in [
+        "Input shape  Output shape  Sequences  Layers  NPs  Skip DMAs  External Memory (Bytes)\n",
+        "Component (type)  Count\n",
+        "HRC               1    \n",
+        "Layer (type)           Output shape  Kernel shape  Components\n",
+        "= HW/first-head (Hardware)",
+        "first (InputConv.)     [9, 9, 4]     (3, 3, 1, 4)  1 HRC     \n",
+    ] {
+        assert!(v1.contains(expected), "{expected:?} is missing in\n{v1}");
+    }
+    let v2 = text(&sample::akida2(), Mesh::akida2_six_nodes());
+    // The quantizer belongs to the first sequence, the dequantizer to the last.
+    assert!(v2.contains("= HW/quantize-") && v2.contains("-dequantizer ("), "{v2}");
+    text(&sample::temporal(), Mesh::akida2_six_nodes());
+}
