@@ -221,6 +221,6 @@ fields! {
     CROP_J = NpField::ours("crop columns", 0xE8, Field::bits(31, 16));
     /// First input held by an FNP.
     INPUT_ORIGIN = NpField::ours("FNP input origin", 0xEC, Field::bits(15, 0));
-    /// [`ENCODING`](super::ENCODING).
+    /// [`ENCODING`](super::registers::ENCODING).
     TAG = NpField::ours("encoding", 0xF8, Field::bits(31, 0));
 }
