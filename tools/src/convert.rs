@@ -1,6 +1,7 @@
 //! `akida-convert`: ONNX in, models out.
 
 mod args;
+mod check;
 mod map;
 mod quantize;
 mod show;
@@ -18,10 +19,11 @@ use crate::exit::{Exit, Failure};
 /// The command.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     match &args.command {
+        Command::Quantize(quantize) => quantize::run(quantize, &args.common, out),
         Command::Import(import) => quantize::import(import, &args.common, out),
         Command::Show(show) => show::run(show, out),
+        Command::Check(check) => check::run(check, &args.common, out),
         Command::Map(map) => map::run(map, out),
-        _ => Err(Failure::new(Exit::Internal, "not yet", "wait")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the errors of the libraries mean to a shell: exit code and next step.
 
+use akida_converter::ConvertError;
 use akida_converter::import::ImportError;
 use akida_converter::onnx::OnnxError;
 use akida_hal::ErrorKind;
@@ -66,6 +67,18 @@ impl From<MapError> for Failure {
             _ => (Exit::Internal, REPORT),
         };
         Self::new(exit, chain(&error), help)
+    }
+}
+
+impl From<ConvertError> for Failure {
+    fn from(error: ConvertError) -> Self {
+        let help = match error {
+            ConvertError::Onnx(error) => return error.into(),
+            ConvertError::Import(error) => return error.into(),
+            ConvertError::Calibrate(_) => "give float32 samples in the layout of the ONNX input, the batch first",
+            _ => "change the network there and export it again; docs/converter.md lists what boards compute",
+        };
+        Self::new(Exit::Data, chain(&error), help)
     }
 }
 

@@ -120,6 +120,47 @@ pub struct Preparation {
     pub resize: bool,
 }
 
+/// Reads floats for calibration: batch first, in the layout of the graph's input, whose dimensions without the batch are
+/// `dims` where they are known. `bytes` says that the graph itself takes uint8.
+pub fn read_floats(
+    path: &Path,
+    dims: Option<&[usize]>,
+    bytes: bool,
+    preparation: &Preparation,
+) -> Result<ArrayD<f32>, Failure> {
+    let expected = dims.and_then(|dims| match *dims {
+        [c] => Some(Expected { shape: [1, 1, c], layout: OnnxLayout::Flat, signed: false }),
+        // Images have 1 or 3 channels; whichever end has them says which layout it is.
+        [h, w, c] if matches!(c, 1 | 3) && !matches!(h, 1 | 3) => {
+            Some(Expected { shape: [h, w, c], layout: OnnxLayout::Nhwc, signed: false })
+        }
+        [c, h, w] => Some(Expected { shape: [h, w, c], layout: OnnxLayout::Nchw, signed: false }),
+        _ => None,
+    });
+    let help = "calibration takes float32 in the layout of the ONNX input; images and uint8 need --mean and --std";
+    if let Some(expected) = expected.filter(|_| !bytes) {
+        return match read(path, &expected, preparation)?.data {
+            Data::Floats(floats) => Ok(floats),
+            data => {
+                let message = format!("{} holds {}, the network takes floats", path.display(), data.dtype());
+                Err(Failure::new(Exit::Data, message, help))
+            }
+        };
+    }
+    let array = match path.extension().and_then(|e| e.to_str()) {
+        Some("npz") => from_archive(path)?.0,
+        _ => read_file(path)?,
+    };
+    match array {
+        Array::F32(floats) => Ok(floats),
+        Array::U8(pixels) if bytes => Ok(pixels.mapv(f32::from)),
+        array => {
+            let message = format!("{} holds {} {}", path.display(), array.dtype(), shape_text(array.shape()));
+            Err(Failure::new(Exit::Data, message, help))
+        }
+    }
+}
+
 /// Reads samples for a network.
 pub fn read(path: &Path, expected: &Expected, preparation: &Preparation) -> Result<Samples, Failure> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
@@ -240,7 +281,7 @@ fn take(array: Array, expected: &Expected, normalize: Option<&Normalize>, path: 
             Ok(Data::Floats(a))
         }
         Array::U8(a) => {
-            let Some(a) = as_nhwc(a, expected) else {
+            let Some(a) = as_nhwc(a, expected, normalize.is_some()) else {
                 return wrong("uint8 arrays are pixels, (batch, height, width, channels)");
             };
             match normalize {
@@ -249,7 +290,7 @@ fn take(array: Array, expected: &Expected, normalize: Option<&Normalize>, path: 
                 None => Ok(Data::Pixels(a)),
             }
         }
-        Array::I8(a) if expected.signed && normalize.is_none() => match as_nhwc(a, expected) {
+        Array::I8(a) if expected.signed && normalize.is_none() => match as_nhwc(a, expected, false) {
             Some(a) => Ok(Data::Integers(a)),
             None => wrong("int8 arrays are (batch, height, width, channels)"),
         },
@@ -258,11 +299,16 @@ fn take(array: Array, expected: &Expected, normalize: Option<&Normalize>, path: 
     }
 }
 
-/// (N, H, W, C) as it is; (N, H, W) where the network has one channel.
-fn as_nhwc<T: Clone>(array: ArrayD<T>, expected: &Expected) -> Option<ArrayD<T>> {
+/// (N, H, W, C) as it is; (N, H, W) where the network has one channel; (N, C, H, W) where that is the network's layout
+/// and `channels_first` or it is the same bytes.
+fn as_nhwc<T: Clone>(array: ArrayD<T>, expected: &Expected, channels_first: bool) -> Option<ArrayD<T>> {
     let [h, w, c] = expected.shape;
+    let nchw = expected.layout == OnnxLayout::Nchw && (channels_first || c == 1);
     match *array.shape() {
         [_, ah, aw, ac] if [ah, aw, ac] == [h, w, c] => Some(array),
+        [_, ac, ah, aw] if nchw && [ah, aw, ac] == [h, w, c] => {
+            Some(array.permuted_axes(IxDyn(&[0, 2, 3, 1])).as_standard_layout().into_owned())
+        }
         [_, ah, aw] if [ah, aw, 1] == [h, w, c] => Some(array.insert_axis(ndarray::Axis(3))),
         _ => None,
     }
@@ -310,7 +356,9 @@ mod tests {
             (&GRAY, Array::U8(zeros(&[2, 4, 3, 1])), None, Ok(("uint8", &[2, 4, 3, 1]))),
             (&GRAY, Array::U8(zeros(&[2, 4, 3])), None, Ok(("uint8", &[2, 4, 3, 1]))),
             (&GRAY, Array::U8(zeros(&[2, 4, 3])), Some(&half), Ok(("float32", &[2, 1, 4, 3]))),
-            (&GRAY, Array::U8(zeros(&[2, 1, 4, 3])), None, Err("holds uint8 (2, 1, 4, 3)")),
+            (&GRAY, Array::U8(zeros(&[2, 1, 4, 3])), None, Ok(("uint8", &[2, 4, 3, 1]))),
+            (&rgb, Array::U8(zeros(&[2, 3, 4, 3])), None, Err("holds uint8 (2, 3, 4, 3)")),
+            (&rgb, Array::U8(zeros(&[2, 3, 4, 3])), Some(&half), Ok(("float32", &[2, 3, 4, 3]))),
             (&GRAY, Array::I8(zeros(&[2, 4, 3, 1])), None, Err("holds int8")),
             (&rgb, Array::U8(zeros(&[2, 4, 3])), None, Err("holds uint8 (2, 4, 3)")),
             (&rgb, Array::U8(zeros(&[1, 4, 3, 3])), Some(&half), Ok(("float32", &[1, 3, 4, 3]))),

@@ -55,8 +55,8 @@ pub struct Quantize {
     /// Model to write
     #[arg(short, long, value_name = "OUT.akm")]
     pub output: PathBuf,
-    /// Ranges of tensors instead of a calibration of our own: .npz with arrays min{i} and max{i}, and beside it a
-    /// case.json that lists the tensors (`calibration_ranges`), or arrays min/NAME and max/NAME
+    /// Ranges of tensors instead of a calibration of our own: .npz with arrays min/TENSOR and max/TENSOR, or min0, max0,
+    /// ... beside a case.json that lists the tensors (`calibration_ranges`)
     #[arg(long, value_name = "FILE.npz")]
     pub ranges: Option<PathBuf>,
     /// Also write the quantized graph as ONNX
@@ -65,14 +65,36 @@ pub struct Quantize {
     /// Print the quantized graph
     #[arg(long)]
     pub print_graph: bool,
+    /// Integers the first layer takes
+    #[arg(long, default_value = "uint8", value_name = "TYPE", help_heading = "Quantization")]
+    pub input_dtype: InputDtype,
+    /// One range for a whole activation tensor instead of one per channel
+    #[arg(long, help_heading = "Quantization")]
+    pub per_tensor: bool,
+    /// Reduce the last layer's output to this many bits (8) instead of giving its 32-bit sums
+    #[arg(long, value_name = "BITS", help_heading = "Quantization")]
+    pub last_output_bits: Option<u32>,
+    /// Stop quantizing at this tensor. The model ends there
+    #[arg(long, value_name = "TENSOR", help_heading = "Quantization")]
+    pub quantize_until: Option<String>,
+    /// Shape of the input without the batch, where the network leaves it open and there are no samples
+    #[arg(long, value_name = "D,D,D", value_delimiter = ',', help_heading = "Quantization")]
+    pub input_shape: Option<Vec<usize>>,
     /// Mean that is subtracted from pixels divided by 255, for samples that are images or uint8
-    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_negative_numbers = true, requires = "std")]
+    #[arg(
+        long,
+        value_name = "M[,M,M]",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        requires = "std",
+        help_heading = "Samples"
+    )]
     pub mean: Vec<f32>,
     /// Deviation that pixels are divided by after that
-    #[arg(long, value_name = "S[,S,S]", value_delimiter = ',', requires = "mean")]
+    #[arg(long, value_name = "S[,S,S]", value_delimiter = ',', requires = "mean", help_heading = "Samples")]
     pub std: Vec<f32>,
     /// Scale images to the network's size
-    #[arg(long)]
+    #[arg(long, help_heading = "Samples")]
     pub resize: bool,
 }
 
@@ -132,6 +154,15 @@ pub struct Map {
     /// What to print
     #[arg(long, default_value = "text")]
     pub format: Format,
+}
+
+/// `--input-dtype`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InputDtype {
+    /// Pixels, with a zero point
+    Uint8,
+    /// Symmetric
+    Int8,
 }
 
 /// What standard output carries.

@@ -3,26 +3,114 @@
 use std::io::Write;
 use std::path::Path;
 
+use akida_converter::calibrate::{Calibration, load_ranges};
 use akida_converter::import::{self, ImportOptions};
-use akida_converter::onnx;
+use akida_converter::onnx::{self, DType};
+use akida_converter::quantize::{InputType, QuantizeOptions};
+use akida_converter::{ConvertError, Converted};
 use akida_runtime::model::{Model, Target};
 
-use super::args::Import;
+use super::args::{Import, InputDtype, Quantize};
 use crate::command::Common;
 use crate::exit::{Exit, Failure};
+use crate::samples::{self, Normalize, Preparation};
+use crate::terminal::progress;
+
+/// Quantizes and converts a float network.
+pub fn run(args: &Quantize, common: &Common, out: &mut dyn Write) -> Result<Exit, Failure> {
+    refuse_v1(args.target)?;
+    let converted = convert(args, common)?;
+    let Converted { model, float_tail, quantized } = &converted;
+    for warning in &quantized.warnings {
+        common.notice(format_args!("warning: {warning}"));
+    }
+    if !float_tail.is_empty() && args.quantize_until.is_none() {
+        return Err(Failure::new(
+            Exit::Data,
+            format!("{}: no board computes {}", args.model.display(), float_tail.join(", ")),
+            "name the last tensor the board shall compute with --quantize-until, or change these operations",
+        ));
+    }
+    if let Some(path) = &args.save_quantized {
+        quantized.graph.save(path)?;
+    }
+    model.save(&args.output)?;
+    if args.print_graph {
+        writeln!(out, "{}", quantized.graph).map_err(|e| Failure::stdout(&e))?;
+    }
+    for operation in float_tail {
+        common.notice(format_args!("not in the model: {operation}"));
+    }
+    wrote(&args.output, model, common);
+    Ok(Exit::Done)
+}
+
+/// The conversion without files written.
+fn convert(args: &Quantize, common: &Common) -> Result<Converted, Failure> {
+    let options = QuantizeOptions {
+        input_dtype: match args.input_dtype {
+            InputDtype::Uint8 => InputType::U8,
+            InputDtype::Int8 => InputType::I8,
+        },
+        per_tensor: args.per_tensor,
+        last_output_bits: args.last_output_bits,
+        quantize_until: args.quantize_until.clone(),
+        input_shape: args.input_shape.clone(),
+    };
+    if let Some(path) = &args.ranges {
+        let ranges = load_ranges(path).map_err(|e| {
+            let exit = if path.exists() { Exit::Data } else { Exit::NoInput };
+            Failure::because(exit, "--ranges", &e, "arrays are min/TENSOR and max/TENSOR, float32")
+        })?;
+        return through(&args.model, &Calibration::Ranges(&ranges), &options, common);
+    }
+    let Some(path) = &args.samples else {
+        return Err(Failure::new(Exit::Usage, "neither --samples nor --ranges is given", "give calibration samples"));
+    };
+    let graph = onnx::load(&args.model)?;
+    let input = graph.inputs.first().map(|i| &i.ty);
+    let dims = input.and_then(|ty| ty.without_batch());
+    let bytes = input.is_some_and(|ty| ty.dtype == Some(DType::U8));
+    let normalize = if args.mean.is_empty() { None } else { Some(Normalize::new(&args.mean, &args.std)?) };
+    let preparation = Preparation { normalize, resize: args.resize };
+    let floats = samples::read_floats(path, dims.as_deref(), bytes, &preparation)?;
+    through(&args.model, &Calibration::Samples(floats.view()), &options, common)
+}
+
+/// Converts with a bar over the calibration.
+fn through(
+    path: &Path,
+    calibration: &Calibration,
+    options: &QuantizeOptions,
+    common: &Common,
+) -> Result<Converted, Failure> {
+    let bar = progress(1, "calibrating", !common.bars());
+    let converted = akida_converter::convert(path, calibration, options, &mut |done, of| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    Ok(converted?)
+}
+
+/// A float network as a model, calibrated with noise: enough to know whether and where its layers run.
+pub fn rough(path: &Path, target: Target, common: &Common) -> Result<Converted, Failure> {
+    refuse_v1(target)?;
+    through(path, &Calibration::Random(1), &QuantizeOptions::default(), common)
+}
 
 /// Converts a quantized graph.
 pub fn import(args: &Import, common: &Common, _out: &mut dyn Write) -> Result<Exit, Failure> {
     let model = read_quantized(&args.model, args.target)?;
     model.save(&args.output)?;
-    common.notice(format_args!("wrote {}: {} layers for {}", args.output.display(), model.layers.len(), model.target));
+    wrote(&args.output, &model, common);
     Ok(Exit::Done)
 }
 
 /// Reads a quantized ONNX graph as a model of `target`.
 pub fn read_quantized(path: &Path, target: Target) -> Result<Model, Failure> {
     let graph = onnx::load(path)?;
-    let model = import::import(&graph, ImportOptions::default())?.model;
+    let model = import::import(&graph, ImportOptions::default()).map_err(ConvertError::from)?.model;
     if model.target != target {
         return Err(Failure::new(
             Exit::Data,
@@ -31,4 +119,26 @@ pub fn read_quantized(path: &Path, target: Target) -> Result<Model, Failure> {
         ));
     }
     Ok(model)
+}
+
+fn wrote(path: &Path, model: &Model, common: &Common) {
+    common.notice(format_args!(
+        "wrote {}: {} layers, {} bytes of weights, for {}",
+        path.display(),
+        model.layers.len(),
+        model.weight_bytes(),
+        model.target
+    ));
+}
+
+/// Akida 1.0 wants 4-bit weights and thresholds: another quantization, which this release does not make.
+fn refuse_v1(target: Target) -> Result<(), Failure> {
+    match target {
+        Target::Akida2 => Ok(()),
+        Target::Akd1000 | Target::Akd1500 => Err(Failure::new(
+            Exit::Data,
+            format!("this release quantizes for akida2 only, not for {target}"),
+            "use --target akida2; the simulated board sim:akida2 runs it",
+        )),
+    }
 }
