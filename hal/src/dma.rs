@@ -4,9 +4,13 @@
 //! out through raw pointers, here and nowhere else.
 #![allow(unsafe_code)] // The one module that touches device-visible memory; every block says why it is sound.
 
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
-use memmap2::{MmapMut, MmapRaw};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::{Error, Result};
 
@@ -25,6 +29,30 @@ impl DmaMemory {
         let len = len.max(1).next_multiple_of(PAGE);
         let map = MmapMut::map_anon(len).map_err(|source| Error::host_memory(len, source))?;
         Ok(Self { map: MmapRaw::from(map) })
+    }
+
+    /// Memory that another process can map too: the file is given to it.
+    pub fn shared(len: usize) -> Result<(Self, File)> {
+        let len = len.max(1).next_multiple_of(PAGE);
+        let make = || -> io::Result<(Self, File)> {
+            let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+            let file = File::from(memfd_create(c"akida-dma", flags)?);
+            file.set_len(len as u64)?;
+            // A file that shrank would kill whoever has it mapped.
+            fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW))?;
+            Ok((Self::of_file(&file, len)?, file))
+        };
+        make().map_err(|source| Error::host_memory(len, source))
+    }
+
+    /// Another process's memory: the first `len` bytes of its file, which must not shrink.
+    pub fn of_file(file: &File, len: usize) -> io::Result<Self> {
+        let there = file.metadata()?.len();
+        if (len as u64) > there || len == 0 {
+            let reason = format!("{len} bytes of a file of {there}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        Ok(Self { map: MmapOptions::new().len(len).map_raw(file)? })
     }
 
     /// Length in bytes, a multiple of the page size.

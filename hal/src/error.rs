@@ -322,6 +322,9 @@ pub enum Error {
     /// The kernel's VFIO refused, or what sysfs says forbids to open the board.
     #[error(transparent)]
     Vfio(#[from] crate::vfio::Error),
+    /// The process in which the board is, or the way to it.
+    #[error(transparent)]
+    Remote(#[from] crate::vfio_user::Error),
 }
 
 impl Error {
@@ -338,6 +341,7 @@ impl Error {
         match self {
             Error::HostMemory { .. } | Error::System { .. } => ErrorKind::Host,
             Error::Vfio(e) => e.kind(),
+            Error::Remote(e) => e.kind(),
             Error::BufferRange { .. }
             | Error::Access { .. }
             | Error::NotAkida { .. }
@@ -370,6 +374,7 @@ impl Error {
     pub fn advice(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Error::Vfio(e) => return e.advice(),
+            Error::Remote(e) => return e.advice(),
             Error::HostMemory { .. } => "free memory, or raise the locked-memory limit (ulimit -l, LimitMEMLOCK=)",
             Error::System { .. } => "see the cause; check permissions and that the board is bound to vfio-pci",
             Error::BufferRange { .. } | Error::Access { .. } | Error::DeviceRange { .. } => {

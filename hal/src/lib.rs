@@ -27,6 +27,7 @@ pub mod sysfs;
 mod testing;
 pub mod transport;
 pub mod vfio;
+pub mod vfio_user;
 pub mod wait;
 
 pub use board::Board;

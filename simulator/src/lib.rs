@@ -20,6 +20,7 @@ pub mod faults;
 mod interrupt;
 mod iommu;
 pub mod mesh;
+pub mod serve;
 mod spec;
 
 pub use board::{Inspection, SimBoard};

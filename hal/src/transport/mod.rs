@@ -14,6 +14,7 @@ mod pcie;
 
 use std::time::Duration;
 
+pub(crate) use msi::find_capability;
 pub use pcie::PcieTransport;
 
 use crate::Result;
