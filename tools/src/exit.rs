@@ -37,13 +37,15 @@ pub enum Exit {
     Board = 76,
     /// Not permitted.
     Permission = 77,
+    /// The machine is not set up for the board: IOMMU, driver, limits. `akida-ctl doctor` says what to change.
+    Config = 78,
     /// Standard output was closed by its reader (a pager, `head`), so not all of the text was delivered.
     BrokenPipe = 141,
 }
 
 impl Exit {
     /// All codes with their `sysexits.h` name and meaning, as printed in docs/exit-codes.md.
-    pub const TABLE: [(Exit, &'static str, &'static str); 14] = [
+    pub const TABLE: [(Exit, &'static str, &'static str); 15] = [
         (Exit::Done, "EX_OK", "Everything asked for was done."),
         (
             Exit::Different,
@@ -65,6 +67,11 @@ impl Exit {
         (Exit::Retry, "EX_TEMPFAIL", "Nothing is wrong with what was asked, but not now: time-out or busy board."),
         (Exit::Board, "EX_PROTOCOL", "The board answered with an error (DMA abort, refused packet, wrong answer)."),
         (Exit::Permission, "EX_NOPERM", "Not permitted."),
+        (
+            Exit::Config,
+            "EX_CONFIG",
+            "The machine is not set up for the board: IOMMU, driver, limits. `akida-ctl doctor` says what to change.",
+        ),
         (
             Exit::BrokenPipe,
             "128 + SIGPIPE",

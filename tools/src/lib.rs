@@ -1,4 +1,4 @@
-//! What people run: `akida-convert` and `akida-run`.
+//! What people run: `akida-convert`, `akida-run` and `akida-ctl`.
 //!
 //! The binaries are thin; everything that can be tested is here. The libraries below do the work, this crate knows
 //! files, terminals, command lines and exit codes (docs/exit-codes.md), and introduces boards to the runtime.
@@ -6,6 +6,7 @@
 pub mod arrays;
 pub mod command;
 pub mod convert;
+pub mod ctl;
 pub mod device;
 mod errors;
 pub mod exit;

@@ -1,0 +1,150 @@
+//! `akida-ctl`: the boards of this machine, what is wrong with them, and who drives them.
+
+mod bind;
+mod devices;
+mod doctor;
+mod host;
+mod info;
+mod open;
+mod selftest;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+
+use akida_hal::sysfs::{self, Sysfs};
+use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::command::Common;
+use crate::exit::{Exit, Failure};
+
+use open::Which;
+
+/// Look after Akida boards: list, diagnose, bind to vfio-pci, reset, test.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "akida-ctl", version, max_term_width = 100, after_help = AFTER)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// What goes to standard output
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true, help_heading = "Results")]
+    format: Format,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+}
+
+const AFTER: &str = "\
+A board is a PCI address as lspci shows it (0000:03:00.0 or 03:00.0), or a simulated one (sim:akd1000).
+
+Exit codes: 0 done, 64 usage, 69 no board, 70 internal, 71 system, 75 busy or time-out, 76 board error,
+77 permission, 78 the machine is not set up for boards (docs/exit-codes.md).";
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// List the boards, and the simulated ones
+    Devices,
+    /// What one board says of itself: hardware version, mesh, memory
+    Info {
+        /// Board
+        board: Which,
+    },
+    /// Say in plain words what keeps the boards from working, and the command that changes it
+    Doctor,
+    /// Give a board to vfio-pci, so that this project's tools can drive it; switches ASPM off (root)
+    Bind {
+        /// PCI address
+        address: String,
+    },
+    /// Give a board back to the driver it had (root)
+    Unbind {
+        /// PCI address
+        address: String,
+    },
+    /// Reset a board and look whether it came back
+    Reset {
+        /// Board
+        board: Which,
+    },
+    /// Test registers, memory, DMA and interrupt of a board; what runs on it is lost
+    Selftest {
+        /// Board
+        board: Which,
+    },
+}
+
+/// What standard output carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document with a schema version; nothing else.
+    Json,
+}
+
+/// The command.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let sysfs = Sysfs::system();
+    let mut page = Page { format: args.format, out };
+    match &args.command {
+        Command::Devices => devices::run(&sysfs, &mut page),
+        Command::Info { board } => info::run(&sysfs, board, &mut page),
+        Command::Doctor => doctor::run(&sysfs, &host::Host::read(&sysfs), &mut page),
+        Command::Bind { address } => bind::bind(&sysfs, address, &mut page),
+        Command::Unbind { address } => bind::unbind(&sysfs, address, &mut page),
+        Command::Reset { board } => info::reset(&sysfs, board, &mut page),
+        Command::Selftest { board } => selftest::run(&sysfs, board, &mut page),
+    }
+}
+
+/// Standard output in the chosen format.
+struct Page<'a> {
+    format: Format,
+    out: &'a mut dyn Write,
+}
+
+impl Page<'_> {
+    /// Prints a document: `schema` and its fields as JSON, or `text`.
+    fn print<T: Serialize>(
+        &mut self,
+        schema: &str,
+        document: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        #[derive(Serialize)]
+        struct Document<'a, T> {
+            schema: &'a str,
+            version: &'static str,
+            #[serde(flatten)]
+            rest: &'a T,
+        }
+        let written = match self.format {
+            Format::Json => {
+                let document = Document { schema, version: env!("CARGO_PKG_VERSION"), rest: document };
+                serde_json::to_writer_pretty(&mut *self.out, &document)
+                    .map_err(std::io::Error::from)
+                    .and_then(|()| self.out.write_all(b"\n"))
+            }
+            Format::Text => self.out.write_all(text().as_bytes()),
+        };
+        written.map_err(|e| Failure::stdout(&e))
+    }
+}
+
+/// What discovery and binding errors mean to a shell.
+impl From<sysfs::Error> for Failure {
+    fn from(error: sysfs::Error) -> Self {
+        use sysfs::Error as E;
+        let exit = match &error {
+            E::NotAnAddress { .. } => Exit::Usage,
+            E::NoSuchFunction { .. } | E::NotAkida { .. } => Exit::Unavailable,
+            E::Write { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
+            E::InUse { .. } => Exit::Retry,
+            E::SharedGroup { .. } | E::NoIommu { .. } | E::NoDriver { .. } => Exit::Config,
+            _ => Exit::Os,
+        };
+        let help = error.advice().into_owned();
+        Self::new(exit, crate::exit::chain(&error), help)
+    }
+}

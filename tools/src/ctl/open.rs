@@ -1,0 +1,93 @@
+//! Which board a command means, and opening it.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use akida_hal::Board;
+use akida_hal::sysfs::{Sysfs, is_address};
+use akida_hal::vfio::{self, VfioBoard};
+use akida_simulator::{SimBoard, SimSpec};
+
+use crate::exit::{Exit, Failure};
+
+/// A board as given on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// A PCI address, with its domain.
+    Pci(String),
+    /// A simulated board by name.
+    Sim(String),
+    /// Neither; says so when it is opened, with what there is.
+    Unknown(String),
+}
+
+impl FromStr for Which {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let lower = text.to_ascii_lowercase();
+        let bare = lower.strip_prefix("pci:").unwrap_or(&lower);
+        let with_domain = [bare.to_string(), format!("0000:{bare}")].into_iter().find(|t| is_address(t));
+        Ok(match (with_domain, lower.strip_prefix("sim:")) {
+            (Some(address), _) => Which::Pci(address),
+            (None, Some(name)) => Which::Sim(name.into()),
+            (None, None) => Which::Unknown(text.into()),
+        })
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Which::Pci(a) => f.write_str(a),
+            Which::Sim(n) => write!(f, "sim:{n}"),
+            Which::Unknown(t) => f.write_str(t),
+        }
+    }
+}
+
+impl Which {
+    /// Opens it.
+    pub fn open(&self, sysfs: &Sysfs) -> Result<Arc<dyn Board>, Failure> {
+        match self {
+            Which::Pci(address) => {
+                let board = VfioBoard::open_with(sysfs, address, &vfio::Options::default()).map_err(refused)?;
+                Ok(Arc::new(board))
+            }
+            Which::Sim(name) => {
+                let spec: SimSpec = name.parse().map_err(|e: akida_simulator::UnknownModel| {
+                    Failure::new(Exit::Usage, e.to_string(), "akida-ctl devices lists them")
+                })?;
+                Ok(Arc::new(SimBoard::open(&spec)?))
+            }
+            Which::Unknown(text) => Err(Failure::new(
+                Exit::Usage,
+                format!("{text:?} is neither a PCI address like 0000:03:00.0 nor sim:NAME"),
+                "akida-ctl devices lists the boards",
+            )),
+        }
+    }
+}
+
+/// Opening fails for reasons that have exit codes of their own.
+pub fn refused(error: akida_hal::Error) -> Failure {
+    let exit = match &error {
+        akida_hal::Error::NotAkida { .. } => Exit::Unavailable,
+        akida_hal::Error::Vfio(e) => match e {
+            vfio::Error::NoSuchFunction { .. } => Exit::Unavailable,
+            vfio::Error::Busy { .. } => Exit::Retry,
+            vfio::Error::Permission { .. } => Exit::Permission,
+            vfio::Error::WrongDriver { .. }
+            | vfio::Error::NoIommu { .. }
+            | vfio::Error::Unconfined { .. }
+            | vfio::Error::SharedGroup { .. }
+            | vfio::Error::LockedMemory { .. } => Exit::Config,
+            _ => Exit::Os,
+        },
+        _ => return error.into(),
+    };
+    let help = error.advice().into_owned();
+    Failure::new(exit, crate::exit::chain(&error), help)
+}
