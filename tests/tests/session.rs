@@ -5,10 +5,12 @@ use std::sync::Arc;
 use akida_converter::import::{ImportOptions, import};
 use akida_converter::onnx;
 use akida_hal::device::{Device, DeviceOptions};
+use akida_hal::memory_map;
+use akida_hal::regs::top;
 use akida_runtime::mapping::{MapOptions, Mode, Sequences};
 use akida_runtime::model::{Model, Target};
 use akida_runtime::reference::{Reference, Rules};
-use akida_runtime::session::{Batch, ComputedBy, Detail, Outputs, Session, SessionOptions};
+use akida_runtime::session::{Batch, ComputedBy, Detail, Outputs, Session, SessionError, SessionOptions};
 use akida_simulator::{Model as BoardModel, SimBoard, SimSpec};
 use akida_tests::conformance::{Case, root};
 use akida_tests::generate::{self, Random};
@@ -168,4 +170,143 @@ fn mnist_cnn_gives_the_stored_vectors() {
         assert_eq!(made.by, by, "{}", made.name);
         assert_eq!(made.values.mapv(i64::from), vectors, "{}", made.name);
     }
+}
+
+/// With each fault of the plan the same calls end in an error or in right numbers, and the call after it is right.
+#[test]
+fn faults_end_in_errors_or_recovery_never_in_wrong_numbers() {
+    let model = Arc::new(generate::model(Target::Akida2, 5));
+    let inputs = samples(&model, 1, 24);
+    let expected = expected(&model, &inputs);
+    let (mut recovered, mut failed, mut fired) = (0, 0, 0);
+    for fault in [
+        "abort-link",
+        "stall-link",
+        "stall-config",
+        "stall-input",
+        "wrong-job-id",
+        "truncate-header",
+        "all-ones",
+        "lose-device",
+        "drop-interrupt",
+        "stuck-reset",
+        "flip-descriptor:word=1,bits=0x80000000",
+        "flip-element:word=0,bits=0x1",
+        "refuse-allocation",
+    ] {
+        for at in [3u64, 20, 60, 150, 400] {
+            let (name, rest) = fault.split_once(':').map_or((fault, String::new()), |(n, r)| (n, format!(":{r}")));
+            let plan = format!("{name}@{at}{rest}");
+            let spec = SimSpec::new(BoardModel::Akida2SixNodes).with_faults(plan.parse().expect("a fault plan"));
+            let board = Arc::new(SimBoard::open(&spec).expect("a simulated board opens"));
+            let Ok(device) = Device::open(board.clone(), DeviceOptions::default()) else {
+                failed += 1; // Opening is the driver's business; it said what was wrong.
+                continue;
+            };
+            let mut session = match Session::open(model.clone(), device, SessionOptions::default()) {
+                Ok(session) => session,
+                Err(e) => panic!("{plan}: {e}"),
+            };
+            match session.infer(Batch::Bytes(&inputs)) {
+                Ok(outputs) => {
+                    same(&model, &expected, &outputs, &plan);
+                    recovered += outputs.statistics.recoveries;
+                }
+                Err(e) => {
+                    assert!(std::error::Error::source(&e).is_some(), "{plan}: {e}");
+                    failed += 1;
+                }
+            }
+            let again = session.infer(Batch::Bytes(&inputs)).unwrap_or_else(|e| panic!("{plan}, second call: {e}"));
+            same(&model, &expected, &again, &plan);
+            fired += usize::from(!board.faults_fired().is_empty());
+        }
+    }
+    println!("{fired} faults fired, {recovered} recoveries, {failed} errors");
+    assert!(fired > 15 && recovered > 5, "{fired} {recovered}");
+}
+
+/// A device that stays away is an error each time, not a hang.
+#[test]
+fn a_board_that_is_gone_for_good_is_an_error() {
+    let model = Arc::new(generate::model(Target::Akida2, 5));
+    let inputs = samples(&model, 1, 4);
+    let plan = "lose-device@20000:forever".parse().expect("a fault plan");
+    let spec = SimSpec::new(BoardModel::Akida2SixNodes).with_faults(plan);
+    let device = Device::open(Arc::new(SimBoard::open(&spec).unwrap()), DeviceOptions::default()).unwrap();
+    let mut session = Session::open(model, device, SessionOptions::default()).unwrap();
+    let error = (0..2000).find_map(|_| session.infer(Batch::Bytes(&inputs)).err()).expect("the device is lost");
+    assert!(matches!(error, SessionError::Device { recovered: true, .. }), "{error}");
+    assert!(session.infer(Batch::Bytes(&inputs)).is_err());
+}
+
+/// Weights that change in device memory while they are in use are found by the known-answer test, which names layer and
+/// integers; nothing is inferred after that. (Damage on the way in is found by the driver, which reads back.)
+#[test]
+fn damaged_weights_are_found_before_they_matter() {
+    let case = Case::find("mnist_cnn").expect("mnist_cnn is part of the repository");
+    let model = imported(&case);
+    let mut session = open(BoardModel::Akida2SixNodes, &model, MapOptions::default());
+    session.self_test(2).expect("the board is sound");
+    // The FNP2 reads its weights from where this register says.
+    let transport = session.device().transport().clone();
+    let mut address = [0; 4];
+    transport.read(memory_map::TOP + top::FNP2_ADDRESS_0, &mut address).expect("a register");
+    let at = u32::from_le_bytes(address) + 4000;
+    let mut weights = [0; 8];
+    transport.read(at, &mut weights).expect("weights");
+    transport.write(at, &weights.map(|w| w ^ 0x44)).expect("damage");
+    match session.self_test(2) {
+        Err(SessionError::KnownAnswer { expected, found, layer, .. }) => {
+            assert_ne!(expected, found);
+            assert_eq!(layer, "/10/Gemm");
+        }
+        other => panic!("{other:?}"),
+    }
+    let refused = session.infer(Batch::Bytes(&samples(&model, 1, 1)));
+    assert!(matches!(refused, Err(SessionError::Refused { .. })));
+}
+
+/// One stream in one call, the same in several calls, and again after a reset; intermediates start a stream of their own.
+#[test]
+fn streams_go_on_from_call_to_call() {
+    let case = Case::find("temporal_conv").expect("temporal_conv is part of the repository");
+    let model = imported(&case);
+    let inputs = samples(&model, 3, 12);
+    let expected = expected(&model, &inputs);
+    for board in [BoardModel::Akida2SixNodes, BoardModel::Akida2TwoNodes] {
+        let mut session = open(board, &model, MapOptions { sequences: Sequences::All, ..MapOptions::default() });
+        for round in 0..2 {
+            for (at, part) in inputs.chunks(5).enumerate() {
+                let outputs = session.infer(Batch::Bytes(part)).expect("runs");
+                let from = at * 5;
+                same(&model, &expected[from..from + part.len()], &outputs, &format!("{board} round {round}"));
+            }
+            session.reset();
+        }
+        let detailed = session.infer_with(Batch::Bytes(&inputs), Detail::AllTensors).expect("runs");
+        same(&model, &expected, &detailed, &format!("{board} in detail"));
+        let outputs = session.infer(Batch::Bytes(&inputs)).expect("runs");
+        same(&model, &expected, &outputs, &format!("{board} afterwards"));
+    }
+}
+
+#[test]
+fn what_is_no_batch_is_refused() {
+    let case = Case::find("mnist_cnn").expect("mnist_cnn is part of the repository");
+    let model = imported(&case);
+    let mut session = open(BoardModel::Akida2SixNodes, &model, MapOptions::default());
+    let floats = ndarray::ArrayD::<f32>::zeros(vec![2, 28, 28, 1]);
+    let error = session.infer(Batch::Float(floats.view())).expect_err("wrong layout");
+    assert!(error.to_string().contains("1, 28, 28"), "{error}");
+    let mut nan = ndarray::ArrayD::<f32>::zeros(vec![3, 1, 28, 28]);
+    nan[[2, 0, 3, 3]] = f32::NAN;
+    assert!(matches!(session.infer(Batch::Float(nan.view())), Err(SessionError::Edge { sample: 2, .. })));
+    let short = [vec![0; 784], vec![0; 783]];
+    assert!(matches!(session.infer(Batch::Bytes(&short)), Err(SessionError::Input { sample: 1, .. })));
+    // None of this disturbs what comes after; an empty batch is a batch.
+    let empty = session.infer(Batch::Bytes(&[])).expect("an empty batch");
+    assert_eq!(empty.raw[0].shape(), [0, 10]);
+    let raw = ndarray::ArrayD::<u8>::zeros(vec![2, 28, 28, 1]);
+    assert_eq!(session.infer(Batch::Raw(raw.view())).expect("runs").floats[0].shape(), [2, 10]);
 }
