@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use akida_hal::device::{Completion, Device, DeviceOptions};
 use akida_runtime::mapping::{HardwareOutput, HardwareSequence, MapOptions, map};
-use akida_runtime::model::{Model, Target};
+use akida_runtime::model::{Activation, Conv, ConvKind, Input, LayerKind, Model, ScaleOut, Target, Tensor, Weights};
 use akida_runtime::reference::{Reference, Rules};
 use akida_simulator::{Clock, Model as BoardModel, SimBoard, SimSpec};
 use akida_tests::generate::{self, Random};
@@ -105,5 +105,59 @@ fn a_threaded_board_gives_the_same() {
                 }
             }
         }
+    }
+}
+
+/// A layer whose output can be its input again.
+fn same_shape() -> Model {
+    let tensor = Tensor::new("x", [8, 8, 4], 8, false);
+    let mut model = Model::new("again", Target::Akida2, Input::integers(tensor));
+    let mut random = Random::new(7);
+    let values: Vec<i8> = (0..4 * 3 * 3 * 4).map(|_| random.between(-60, 90) as i8).collect();
+    let conv = Conv {
+        pads: [1; 4],
+        activation: Activation::Relu,
+        scale: Some(ScaleOut { m: vec![150, 170, 190, 210], k: vec![-14; 4] }),
+        ..Conv::new(ConvKind::Standard, Weights::new(8, [4, 3, 3, 4], &values))
+    };
+    model.push("conv", LayerKind::Conv(Box::new(conv)), &[0], 8).expect("a layer");
+    model.output("y", 1, None);
+    model.validate().expect("a model");
+    model
+}
+
+/// Several passes: the config DMA replays its ring, the mesh is reset and programmed between passes, every job.
+#[test]
+fn passes_follow_each_other() {
+    let model = same_shape();
+    for clock in [Clock::Stepped, Clock::Threaded] {
+        let (sim, mut device) = open(&SimSpec::new(BoardModel::Akida2SixNodes).with_clock(clock));
+        let mapping = map(&model, device.mesh(), &MapOptions::default()).expect("it fits");
+        let mut sequence = mapping.hardware().next().expect("it is on the hardware").clone();
+        let mut reference = Reference::new(&model, Rules::Chip);
+        let mut random = Random::new(1);
+        for passes in [2, 3, 5] {
+            sequence.program.passes = vec![sequence.program.passes[0].clone(); passes];
+            let samples: Vec<_> = (0..4)
+                .map(|_| {
+                    let sample = random.sample(model.tensor(0));
+                    let mut values: Vec<i32> = sample.iter().map(|v| i32::from(*v)).collect();
+                    for _ in 0..passes {
+                        let bytes: Vec<u8> = values.iter().map(|v| *v as u8).collect();
+                        values = reference.run(&bytes).expect("it fits").swap_remove(1);
+                    }
+                    (sample, values)
+                })
+                .collect();
+            assert!(
+                samples.iter().any(|(_, out)| out.iter().any(|v| *v > 0 && *v < 255)),
+                "outputs that tell something"
+            );
+            run(&mut device, &sequence, &samples, &format!("{passes} passes, {clock:?}"));
+        }
+        // Leaving multi-pass leaves nothing behind.
+        let single = mapping.hardware().next().expect("a sequence");
+        run(&mut device, single, &expected(&model, single, 3, 3), "single pass after several");
+        assert_eq!(sim.inspect().host_refused, []);
     }
 }
