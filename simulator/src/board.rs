@@ -18,7 +18,7 @@ use crate::chip::job::CoreWork;
 use crate::chip::memory::lock;
 use crate::chip::{Chip, Counters};
 use crate::clock::{ACCESS, Clock, Time, cycles};
-use crate::faults::Fired;
+use crate::faults::{FaultPlan, Fired};
 use crate::interrupt::Vector;
 use crate::iommu::{DmaMap, HostAccess};
 use crate::spec::SimSpec;
@@ -120,6 +120,11 @@ impl SimBoard {
     /// Faults of the plan that happened so far.
     pub fn faults_fired(&self) -> Vec<Fired> {
         lock(&self.shared.chip).fired().to_vec()
+    }
+
+    /// Replaces what is left of the fault plan; occasions are counted from now on. Reports are kept.
+    pub fn arm(&self, plan: &FaultPlan) {
+        lock(&self.shared.chip).arm(plan);
     }
 
     /// What the board did so far.

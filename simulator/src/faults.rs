@@ -200,6 +200,10 @@ impl Faults {
         Self { plan: plan.faults.iter().map(|&f| (f, 0)).collect(), fired: Vec::new() }
     }
 
+    pub fn arm(&mut self, plan: &FaultPlan) {
+        self.plan = Self::new(plan).plan;
+    }
+
     /// Counts an occasion for every fault that waits for it and gives those that happen now.
     pub fn on(&mut self, occasion: Occasion) -> impl Iterator<Item = FaultKind> + use<> {
         let mut now = Vec::new();

@@ -161,3 +161,89 @@ fn passes_follow_each_other() {
         assert_eq!(sim.inspect().host_refused, []);
     }
 }
+
+/// Faults while a network is loaded and run: each ends in an error or in nothing, never in a wrong number, and after
+/// recovery the next inference is right.
+#[test]
+fn no_fault_makes_a_wrong_number() {
+    let faults = [
+        "drop-interrupt@3x*",
+        "late-interrupt@2x9:us=700000",
+        "stall-link@5",
+        "stall-link@20",
+        "abort-link@12",
+        "flip-element@9:bits=0x1",
+        "flip-element@15:word=3,bits=0x40",
+        "stall-config@2",
+        "stall-input@3",
+        "flip-descriptor@1:bits=0x1",
+        "flip-descriptor@4:bits=0x10000000",
+        "flip-descriptor@14:bits=0x2",
+        "all-ones@50x2",
+        "all-ones@400",
+        "lose-device@300",
+        "lose-device@20",
+        "corrupt-packet@1:word=0,bits=0x7",
+        "corrupt-packet@1:word=5,bits=0x10",
+        "corrupt-packet@2:word=90,bits=0x1",
+        "wrong-job-id@3",
+        "truncate-header@3",
+        "stuck-reset@1",
+        "refuse-allocation@1",
+    ];
+    let model = same_shape();
+    let (mut fired, mut noticed) = (0, 0);
+    for faults in faults {
+        for completion in [Completion::Poll, Completion::Interrupt] {
+            let board = Arc::new(SimBoard::open(&SimSpec::new(BoardModel::Akida2SixNodes)).expect("a board"));
+            let options = DeviceOptions { completion, verify: true, ..DeviceOptions::default() };
+            let mut device = Device::open(board.clone(), options).expect("a healthy device");
+            board.arm(&faults.parse().expect("a fault plan"));
+            let mapping = map(&model, device.mesh(), &MapOptions::default()).expect("it fits");
+            let sequence = mapping.hardware().next().expect("it is on the hardware");
+            let samples = expected(&model, sequence, 3, 6);
+            let what = format!("{faults} {completion:?}");
+            if let Err(error) = attempt(&mut device, sequence, &samples, &what) {
+                noticed += 1;
+                assert!(
+                    error.to_string().contains("sim:akida2-6node") || faults.starts_with("refuse"),
+                    "{what}: {error}"
+                );
+                // Once more as it is, then after a recovery.
+                if attempt(&mut device, sequence, &samples, &what).is_err() {
+                    device.recover().unwrap_or_else(|e| panic!("{what}: recovery: {e}"));
+                    attempt(&mut device, sequence, &samples, &what).unwrap_or_else(|e| panic!("{what}: after it: {e}"));
+                }
+            }
+            let happened = !board.faults_fired().is_empty();
+            if !happened {
+                println!("{what}: did not happen");
+            }
+            fired += usize::from(happened);
+        }
+    }
+    println!("{fired} of {} happened, {noticed} were noticed", 2 * faults.len());
+    assert_eq!(fired, 2 * faults.len(), "every fault of the table happens");
+}
+
+/// As `run`, with errors returned; a wrong number is no error but a failure.
+fn attempt(
+    device: &mut Device,
+    sequence: &HardwareSequence,
+    samples: &[(Vec<u8>, Vec<i32>)],
+    what: &str,
+) -> akida_hal::Result<()> {
+    device.program(&sequence.program)?;
+    device.set_batch(2)?;
+    for pair in samples.chunks(2) {
+        for (input, _) in pair {
+            device.enqueue(input)?;
+        }
+        for (_, expected) in pair {
+            let output = device.fetch(Duration::from_secs(60))?.unwrap_or_else(|| panic!("{what}: nothing finished"));
+            let got: Vec<i32> = (0..output.values.len()).map(|i| output.values.get(i).expect("inside")).collect();
+            assert!(got == *expected, "{what}: a wrong number");
+        }
+    }
+    Ok(())
+}

@@ -27,7 +27,7 @@ use akida_hal::regs::edma::BAR2_BASE;
 use akida_hal::regs::top::{self as top_registers, GeneralControl, InterruptSource};
 use akida_hal::regs::{self, epg, pci};
 
-use crate::faults::{FaultKind, Faults, Fired, Occasion};
+use crate::faults::{FaultKind, FaultPlan, Faults, Fired, Occasion};
 use crate::mesh::Mesh;
 use crate::spec::SimSpec;
 use bus::{Bus, HostMemory, Unmapped};
@@ -227,6 +227,11 @@ impl Chip {
     /// Counters so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Replaces the fault plan.
+    pub fn arm(&mut self, plan: &FaultPlan) {
+        self.faults.arm(plan);
     }
 
     /// Faults that happened so far.
