@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use akida_hal::device::{Completion, Device, DeviceOptions};
+use akida_hal::device::{Completion, Device, DeviceOptions, Verify};
 use akida_runtime::mapping::{HardwareOutput, HardwareSequence, MapOptions, map};
 use akida_runtime::model::{Activation, Conv, ConvKind, Input, LayerKind, Model, ScaleOut, Target, Tensor, Weights};
 use akida_runtime::reference::{Reference, Rules};
@@ -179,6 +179,10 @@ fn no_fault_makes_a_wrong_number() {
         "flip-descriptor@1:bits=0x1",
         "flip-descriptor@4:bits=0x10000000",
         "flip-descriptor@14:bits=0x2",
+        "flip-descriptor@15:word=1,bits=0x100",
+        "flip-descriptor@16:word=7,bits=0x40",
+        "flip-element@30:word=4,bits=0x100",
+        "flip-element@60:word=2,bits=0x8",
         "all-ones@50x2",
         "all-ones@400",
         "lose-device@300",
@@ -196,7 +200,7 @@ fn no_fault_makes_a_wrong_number() {
     for faults in faults {
         for completion in [Completion::Poll, Completion::Interrupt] {
             let board = Arc::new(SimBoard::open(&SimSpec::new(BoardModel::Akida2SixNodes)).expect("a board"));
-            let options = DeviceOptions { completion, verify: true, ..DeviceOptions::default() };
+            let options = DeviceOptions { completion, verify: Verify::Jobs, ..DeviceOptions::default() };
             let mut device = Device::open(board.clone(), options).expect("a healthy device");
             board.arm(&faults.parse().expect("a fault plan"));
             let mapping = map(&model, device.mesh(), &MapOptions::default()).expect("it fits");
@@ -234,8 +238,8 @@ fn attempt(
     what: &str,
 ) -> akida_hal::Result<()> {
     device.program(&sequence.program)?;
-    device.set_batch(2)?;
-    for pair in samples.chunks(2) {
+    let batch = device.set_batch(2)?;
+    for pair in samples.chunks(batch) {
         for (input, _) in pair {
             device.enqueue(input)?;
         }

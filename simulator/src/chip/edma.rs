@@ -5,9 +5,10 @@
 
 use akida_hal::regs::edma::{self, CHANNEL, CHANNELS, ChannelControl, READ, Side, VIEWPORT_READ, WRITE};
 
+use super::Message;
 use super::channel::{Cause, Channel, Direction, Event};
+use super::link::LinkEngine;
 use super::regmap::{RegMap, Register};
-use super::{LinkEngine, Message};
 
 /// Bits of control 1 that can be written; the status bits are the channel's.
 const CONTROL_WRITABLE: u32 = ChannelControl::all().bits();

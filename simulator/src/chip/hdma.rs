@@ -7,10 +7,11 @@
 use akida_hal::regs::edma::ChannelControl;
 use akida_hal::regs::hdma::{self, CHANNELS, Interrupt, PAIR, READ_BLOCK};
 
+use super::Message;
 use super::channel::{Channel, Direction, Event};
 use super::edma::{set_high, set_low};
+use super::link::LinkEngine;
 use super::regmap::{RegMap, Register};
-use super::{LinkEngine, Message};
 
 const CCS: u32 = ChannelControl::CYCLE_STATE.bits();
 const LLE: u32 = ChannelControl::LIST_ENABLE.bits();

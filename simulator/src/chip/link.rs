@@ -1,0 +1,261 @@
+//! The PCIe DMA engine at work: list elements into pieces to move, events into status and messages.
+
+use std::time::Duration;
+
+use akida_hal::board::Chip as ChipKind;
+use akida_hal::memory_map::{DBI, TOP};
+
+use super::bus::{HostMemory, Unmapped};
+use super::channel::{Cause, Channel, Direction, Event, Transfer};
+use super::map::{DBI_LEN, TOP_LEN, within};
+use super::{Chip, Message, Presence, Sent};
+use crate::faults::{FaultKind, Occasion};
+
+/// The register file of a PCIe DMA engine over its channels.
+pub(super) trait LinkEngine: Send {
+    /// Block and register name.
+    fn name(&self, offset: u32) -> (&'static str, &'static str);
+    fn read(&mut self, offset: u32) -> u32;
+    fn write(&mut self, offset: u32, value: u32);
+    /// Write channels, then read channels.
+    fn channels(&mut self) -> &mut [Channel];
+    /// What a channel's event does to status; the message it sends, if any.
+    fn event(&mut self, index: usize, event: Event) -> Option<Message>;
+    fn reset(&mut self);
+}
+
+/// Bytes to move between host and device for the PCIe DMA engine.
+pub struct LinkWork {
+    transfer: Transfer,
+    index: usize,
+    action: LinkAction,
+}
+
+enum LinkAction {
+    /// Device bytes to the host.
+    Write(Vec<u8>),
+    /// Host bytes to the device.
+    Read,
+    /// The device side is a window to the host itself: (from, to).
+    Copy(u64, u64),
+}
+
+impl LinkWork {
+    /// Moves the host's side of it. Needs no chip.
+    pub fn run(&self, host: &dyn HostMemory) -> Result<Vec<u8>, Unmapped> {
+        let mut bytes = vec![0; self.transfer.len as usize];
+        match &self.action {
+            LinkAction::Write(data) => host.write(self.transfer.host, data).map(|()| Vec::new()),
+            LinkAction::Read => host.read(self.transfer.host, &mut bytes).map(|()| bytes),
+            LinkAction::Copy(from, to) => {
+                host.read(*from, &mut bytes)?;
+                host.write(*to, &bytes).map(|()| Vec::new())
+            }
+        }
+    }
+
+    /// Bytes it moves.
+    pub fn len(&self) -> u32 {
+        self.transfer.len
+    }
+
+    /// Never true.
+    pub fn is_empty(&self) -> bool {
+        self.transfer.len == 0
+    }
+}
+
+/// What the device's side of a transfer is.
+enum Local {
+    Bytes(Vec<u8>),
+    Host(u64),
+}
+
+impl Chip {
+    /// The next bytes the PCIe DMA engine wants to move. Channels take turns.
+    pub fn link_work(&mut self) -> Option<LinkWork> {
+        if self.presence != Presence::Here {
+            return None;
+        }
+        let channels = self.link.channels().len();
+        for turn in 0..channels {
+            let index = (self.next_channel + turn) % channels;
+            while let Some(transfer) = self.next_transfer(index) {
+                if let Some(work) = self.prepare(index, transfer) {
+                    self.next_channel = index + 1;
+                    return Some(work);
+                }
+            }
+        }
+        None
+    }
+
+    fn next_transfer(&mut self, index: usize) -> Option<Transfer> {
+        let (memory, faults) = (&self.memory, &mut self.faults);
+        let mut events = Vec::new();
+        let fetch = |at: u64| {
+            let mut bytes = [0; 24];
+            let at = u32::try_from(at).ok()?;
+            // A link element fills only 16 bytes of its slot.
+            if memory.read(at, &mut bytes).is_err() {
+                memory.read(at, &mut bytes[..16]).ok()?;
+            }
+            for fault in faults.on(Occasion::Element) {
+                if let FaultKind::FlipElement { word, bits } = fault {
+                    let at = usize::from(word) * 4;
+                    for (byte, flip) in bytes[at..at + 4].iter_mut().zip(bits.to_le_bytes()) {
+                        *byte ^= flip;
+                    }
+                }
+            }
+            Some(bytes)
+        };
+        let transfer = self.link.channels()[index].next(fetch, &mut events);
+        self.raise(index, events);
+        transfer
+    }
+
+    /// Finds the device's side of a transfer, or ends the channel.
+    fn prepare(&mut self, index: usize, transfer: Transfer) -> Option<LinkWork> {
+        for fault in self.faults.on(Occasion::Transfer) {
+            match fault {
+                FaultKind::StallLink => {
+                    self.link.channels()[index].stall();
+                    return None;
+                }
+                FaultKind::AbortLink => {
+                    self.finish(index, &transfer, Err(Cause::Injected));
+                    return None;
+                }
+                _ => {}
+            }
+        }
+        if !self.config.bus_master() {
+            self.finish(index, &transfer, Err(Cause::Host));
+            return None;
+        }
+        let action = match (transfer.direction, self.local(&transfer)) {
+            (Direction::Write, Some(Local::Bytes(bytes))) => LinkAction::Write(bytes),
+            (Direction::Write, Some(Local::Host(from))) => LinkAction::Copy(from, transfer.host),
+            (Direction::Read, Some(Local::Bytes(_))) => LinkAction::Read,
+            (Direction::Read, Some(Local::Host(to))) => LinkAction::Copy(transfer.host, to),
+            (_, None) => {
+                self.finish(index, &transfer, Err(Cause::Local));
+                return None;
+            }
+        };
+        Some(LinkWork { transfer, index, action })
+    }
+
+    /// The device's side: bytes (empty for a read channel, which only asks whether they can be written) or a window.
+    fn local(&mut self, transfer: &Transfer) -> Option<Local> {
+        let (address, len) = (u32::try_from(transfer.local).ok()?, transfer.len as usize);
+        let writing = transfer.direction == Direction::Read;
+        if self.memory.contains(address, len) {
+            let mut bytes = vec![0; if writing { 0 } else { len }];
+            self.memory.read(address, &mut bytes).ok()?;
+            return Some(Local::Bytes(bytes));
+        }
+        if let Some((iova, room)) = self.iatu.outbound(address) {
+            return (room >= len as u64).then_some(Local::Host(iova));
+        }
+        // Registers: whole words only.
+        let last = address.checked_add(transfer.len - 1)?;
+        let registers = |base, size| within(address, base, size).is_some() && within(last, base, size).is_some();
+        let dbi = self.kind != ChipKind::Akd1500 && registers(DBI, DBI_LEN);
+        if !(dbi || registers(TOP, TOP_LEN)) || !address.is_multiple_of(4) || !len.is_multiple_of(4) {
+            return None;
+        }
+        if writing {
+            return Some(Local::Bytes(Vec::new()));
+        }
+        let words = (0..transfer.len / 4).map(|i| self.device_read(u64::from(address + 4 * i)));
+        Some(Local::Bytes(words.flat_map(u32::to_le_bytes).collect()))
+    }
+
+    /// Gives moved bytes back.
+    pub fn link_done(&mut self, work: LinkWork, result: Result<Vec<u8>, Unmapped>) {
+        let LinkWork { transfer, index, action } = work;
+        if !self.link.channels()[index].awaits(&transfer) {
+            return;
+        }
+        let result = match (result, action) {
+            (Err(refused), _) => {
+                log::debug!(target: "akida::sim::dma", "{:?} channel {}: {refused}", transfer.direction, transfer.channel);
+                Err(Cause::Host)
+            }
+            (Ok(bytes), LinkAction::Read) => self.store(transfer.local, &bytes),
+            (Ok(_), _) => Ok(()),
+        };
+        if result.is_ok() {
+            self.counters.transfers += 1;
+            self.counters.transferred_bytes += u64::from(transfer.len);
+            log::trace!(
+                target: "akida::sim::dma", "{:?} channel {}: {} bytes, host {:#x}, device {:#x}",
+                transfer.direction, transfer.channel, transfer.len, transfer.host, transfer.local
+            );
+        }
+        self.finish(index, &transfer, result);
+    }
+
+    fn store(&mut self, local: u64, bytes: &[u8]) -> Result<(), Cause> {
+        let address = u32::try_from(local).map_err(|_| Cause::Local)?;
+        if self.memory.write(address, bytes).is_err() {
+            for (i, word) in bytes.as_chunks::<4>().0.iter().enumerate() {
+                self.device_write(local + 4 * i as u64, u32::from_le_bytes(*word));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, index: usize, transfer: &Transfer, result: Result<(), Cause>) {
+        let mut events = Vec::new();
+        self.link.channels()[index].finish(transfer, result, &mut events);
+        self.raise(index, events);
+        // The end of the list is seen at once, so that status and interrupt agree.
+        if result.is_ok() && self.link.channels()[index].element_done() {
+            self.settle(index);
+        }
+    }
+
+    /// Lets a channel whose element is done look at what follows; a further piece stays for the next turn.
+    fn settle(&mut self, index: usize) {
+        if let Some(transfer) = self.next_transfer(index) {
+            self.link.channels()[index].put_back(&transfer);
+        }
+    }
+
+    /// Status first, then messages.
+    fn raise(&mut self, index: usize, events: Vec<Event>) {
+        for event in events {
+            if let Event::Aborted(cause) = event {
+                self.counters.aborts += 1;
+                log::debug!(target: "akida::sim::dma", "PCIe DMA channel {index} aborts: {cause:?}");
+            }
+            if let Some(message) = self.link.event(index, event) {
+                let msi = self.config.msi();
+                if (message.address, message.data) != msi {
+                    self.send(message, false);
+                } else if let Some((address, data)) = self.config.message() {
+                    self.send(Message { address, data }, true);
+                }
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, message: Message, msi: bool) {
+        if !self.config.bus_master() {
+            return;
+        }
+        self.counters.messages += 1;
+        let mut late = Duration::ZERO;
+        for fault in self.faults.on(Occasion::Message) {
+            match fault {
+                FaultKind::DropInterrupt => return,
+                FaultKind::LateInterrupt { by } => late = by,
+                _ => {}
+            }
+        }
+        self.outbox.push(Sent { message, msi, late });
+    }
+}
