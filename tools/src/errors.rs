@@ -15,12 +15,22 @@ const REPORT: &str = "this is a mistake in this software: please report it with 
 
 impl From<akida_hal::Error> for Failure {
     fn from(error: akida_hal::Error) -> Self {
-        let exit = match error.kind() {
-            ErrorKind::Host => Exit::Os,
-            ErrorKind::TimedOut => Exit::Retry,
-            ErrorKind::Device => Exit::Board,
-            ErrorKind::Lost => Exit::Unavailable,
-            ErrorKind::Program => Exit::Data,
+        use akida_hal::vfio::Error as Vfio;
+        let exit = match (&error, error.kind()) {
+            (akida_hal::Error::Vfio(Vfio::NoSuchFunction { .. }), _) => {
+                return Self::new(Exit::Unavailable, chain(&error), "akida-run --list shows the boards there are");
+            }
+            (akida_hal::Error::Vfio(vfio), ErrorKind::Host) => match vfio {
+                Vfio::Permission { .. } => Exit::Permission,
+                Vfio::Busy { .. } => Exit::Retry,
+                Vfio::Kernel { .. } | Vfio::Dma { .. } | Vfio::LockedMemory { .. } | Vfio::NoIova { .. } => Exit::Os,
+                _ => Exit::Unavailable,
+            },
+            (_, ErrorKind::Host) => Exit::Os,
+            (_, ErrorKind::TimedOut) => Exit::Retry,
+            (_, ErrorKind::Device) => Exit::Board,
+            (_, ErrorKind::Lost) => Exit::Unavailable,
+            (_, ErrorKind::Program) => Exit::Data,
             _ => Exit::Internal,
         };
         let help = error.advice().into_owned();

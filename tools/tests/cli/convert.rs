@@ -1,0 +1,74 @@
+//! `akida-convert`: what it writes and prints.
+
+use std::fs;
+
+use akida_tools::arrays::Array;
+
+use crate::support::*;
+
+/// Given the reference's ranges, the quantized graph is the reference's, as printed, and gives its integers.
+#[test]
+fn quantizing_with_given_ranges_prints_the_reference_graph() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let (model, quantized, out) = (d.join("m.akm"), d.join("q.onnx"), d.join("out.npz"));
+    let ended = akida_convert(
+        "quantize {} --target akida2 --ranges {} -o {} --save-quantized {} --print-graph",
+        &[&case("model.onnx"), &case("calibration_ranges.npz"), &model, &quantized],
+    )
+    .ok();
+    let reference = fs::read_to_string(case("quantized.graph.txt")).unwrap();
+    assert_eq!(ended.out.trim_end(), reference.trim_end());
+    assert_eq!(akida_convert("show {}", &[&quantized]).ok().out.trim_end(), reference.trim_end());
+
+    let digits = digits(d, 100);
+    akida_run("{} -d sim:akida2 -i {} --mean 0.5 --std 0.5 -o {} --raw", &[&model, &digits, &out]).ok();
+    let (Array::I32(got), Array::I32(want)) = (array(&out, "raw0"), array(&case("quantized_outputs.npz"), "raw0"))
+    else {
+        panic!("int32")
+    };
+    assert_eq!(got, want.slice(ndarray::s![..100, ..]).to_owned().into_dyn());
+}
+
+#[test]
+fn calibrating_with_samples_works_from_npz() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, digits) = (dir.path().join("m.akm"), digits(dir.path(), 50));
+    akida_convert("quantize {} --target akida2 --samples {} -o {}", &[&case("model.onnx"), &case("calib.npz"), &model])
+        .ok();
+    let ended = akida_run("{} -d sim -i {} --show none", &[&model, &digits]).ok();
+    assert!(ended.out.contains("accuracy   1.0000"), "{}", ended.out);
+    // The digits are bytes: without normalization they are no samples, with it they are.
+    akida_convert("quantize {} --target akida2 --samples {} -o {}", &[&case("model.onnx"), &digits, &model])
+        .expect(65, "uint8");
+    let quantize = "quantize {} --target akida2 --samples {} -o {} --mean 0.5 --std 0.5";
+    akida_convert(quantize, &[&case("model.onnx"), &digits, &model]).ok();
+}
+
+/// The table users know, to the byte.
+#[test]
+fn show_prints_the_summary() {
+    for (flag, file) in [("", "akida_summary_without_quantizer.txt"), ("--with-quantizer", "akida_summary.txt")] {
+        let ended = akida_convert(&format!("show {{}} {flag}"), &[model()]).ok();
+        assert_eq!(ended.out, fs::read_to_string(case(file)).unwrap(), "{file}");
+    }
+}
+
+#[test]
+fn check_takes_float_quantized_and_converted_networks() {
+    for file in [case("model.onnx"), case("quantized.onnx"), model().to_path_buf()] {
+        let ended = akida_convert("check {} --target akida2", &[&file]).ok();
+        for layer in ["/0/Conv", "/3/Conv", "/7/Gemm", "/10/Gemm"] {
+            assert!(ended.out.contains(layer), "{}: {}", file.display(), ended.out);
+        }
+    }
+}
+
+#[test]
+fn map_says_where_layers_run_on_every_board_of_the_target() {
+    for board in ["akida2", "akida2-2node"] {
+        let ended = akida_convert(&format!("map {{}} --device {board} --explain"), &[model()]).ok();
+        assert!(ended.out.contains("HRC") && ended.out.contains("NP("), "{}", ended.out);
+    }
+    akida_convert("map {} --device akd1000", &[model()]).expect(65, "made for akida2");
+}
