@@ -70,6 +70,7 @@ pub fn quantize(
             observe(&prepared, random_samples(*count, &shape).view(), progress)?
         }
     };
+    let ranges = if options.per_tensor { ranges.per_tensor() } else { ranges };
     let (graph, more) = quantize_prepared(&prepared, &ranges, options)?;
     warnings.extend(more);
     Ok(Quantized { graph, prepared, ranges, warnings })

@@ -47,7 +47,17 @@ pub fn plain(graph: &Graph) -> Result<Plain, CalibrateError> {
             }
         }
     }
+    out.nodes.iter_mut().for_each(spell_out);
     Ok(Plain { graph: out, memories })
+}
+
+/// Gives a convolution of images the attributes that ONNX lets one leave out; the runtime does not.
+fn spell_out(node: &mut Node) {
+    if node.is("Conv") || node.is("ConvTranspose") {
+        for (name, ones) in [("strides", vec![1, 1]), ("dilations", vec![1, 1]), ("pads", vec![0, 0, 0, 0])] {
+            node.attributes.entry(name.to_owned()).or_insert(ones.into());
+        }
+    }
 }
 
 fn activation(out: &mut Graph, node: &Node) -> Result<(), CalibrateError> {

@@ -75,6 +75,11 @@ impl Ranges {
         }
     }
 
+    /// The same with one range for each whole tensor.
+    pub fn per_tensor(&self) -> Self {
+        Self(self.0.iter().map(|(name, range)| (name.clone(), range.per_tensor())).collect())
+    }
+
     /// All ranges, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Range)> {
         let mut all: Vec<_> = self.0.iter().map(|(name, range)| (name.as_str(), range)).collect();

@@ -89,6 +89,13 @@ impl<'a> Assembly<'a> {
         if matches!(layer.kind, Kind::ConvTranspose | Kind::DepthwiseTranspose) {
             node = node.with("pads", ints(main.ints("pads").unwrap_or(&[0, 0, 0, 0])));
         }
+        if matches!(layer.kind, Kind::TemporalConv | Kind::DepthwiseTemporalConv) {
+            let text = |name: &str| main.string(name).unwrap_or_default().to_owned();
+            node = node
+                .with("fifo_name", text("fifo_name"))
+                .with("fifo_size", main.int("fifo_size").unwrap_or(0))
+                .with("model_id", format!("{}_quantized", text("model_id")));
+        }
         node = node.with("scale", scale_attribute(&parameters.scale));
         let dtype = match (layer.scaled, &layer.kind) {
             (_, Kind::Concat) | (true, _) => DType::I8,

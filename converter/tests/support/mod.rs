@@ -52,13 +52,20 @@ impl Case {
             per_tensor: parameters["per_tensor_activations"] == true,
             last_output_bits: parameters["last_output_bits"].as_u64().map(|bits| bits as u32),
             quantize_until: self.json["quantize_kwargs"]["quantize_until"].as_str().map(str::to_owned),
-            input_shape: None,
+            input_shape: Some(
+                self.json["input"]["float_shape"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|d| d.as_u64().unwrap() as usize)
+                    .collect(),
+            ),
         }
     }
 }
 
 /// Names the reference drew at random.
-fn is_random(name: &str) -> bool {
+pub fn is_random(name: &str) -> bool {
     name.len() >= 36
         && name.as_bytes()[name.len() - 36..].iter().enumerate().all(|(i, b)| match i {
             8 | 13 | 18 | 23 => *b == b'-',
@@ -78,14 +85,24 @@ pub fn same_graph(ours: &Graph, reference: &Graph) -> Result<(), String> {
     if ours.name != reference.name {
         return Err(format!("graph name '{}', not '{}'", ours.name, reference.name));
     }
+    let mut ours = ours.clone();
+    let mut renamed = std::collections::HashMap::new();
     for (index, theirs) in reference.nodes.iter().enumerate() {
         let Some(node) = ours.nodes.get(index) else { return Err(format!("node '{}' is missing", theirs.name)) };
         let mut node = node.clone();
         if is_random(&theirs.name) {
+            // The reference drew the node's name, and with it those of its constants.
+            let prefix = format!("{}_", node.name);
+            for input in &mut node.inputs {
+                if let Some(suffix) = input.strip_prefix(&prefix).filter(|s| ["Wi", "B", "M", "S_out"].contains(s)) {
+                    renamed.insert(input.clone(), format!("{}_{suffix}", theirs.name));
+                    *input = renamed[input.as_str()].clone();
+                }
+            }
             node.name = theirs.name.clone();
         }
-        if node.op.ends_with("BufferTempConv") || theirs.op.contains("BufferTempConv") {
-            node.attributes.shift_remove("fifo_name");
+        if let (Some(ours), Some(theirs)) = (node.attributes.get_mut("model_id"), theirs.attributes.get("model_id")) {
+            *ours = theirs.clone(); // theirs is a checksum of the file
         }
         if node != *theirs {
             return Err(format!("node {index}:\n   ours {node:?}\n   ref. {theirs:?}"));
@@ -94,8 +111,12 @@ pub fn same_graph(ours: &Graph, reference: &Graph) -> Result<(), String> {
     if ours.nodes.len() != reference.nodes.len() {
         return Err(format!("{} nodes, not {}", ours.nodes.len(), reference.nodes.len()));
     }
-    if names(ours) != names(reference) {
-        return Err(format!("initializers\n   ours {:?}\n   ref. {:?}", names(ours), names(reference)));
+    ours.initializers = std::mem::take(&mut ours.initializers)
+        .into_iter()
+        .map(|(name, tensor)| (renamed.get(&name).cloned().unwrap_or(name), tensor))
+        .collect();
+    if names(&ours) != names(reference) {
+        return Err(format!("initializers\n   ours {:?}\n   ref. {:?}", names(&ours), names(reference)));
     }
     for (name, theirs) in &reference.initializers {
         let tensor = &ours.initializers[name];
@@ -135,6 +156,10 @@ pub fn same_nodes(ours: &Graph, reference: &str) -> Result<(), String> {
     };
     // Names drawn at random are compared by what stands before them.
     let plain = |line: &str, constant: &dyn Fn(&str) -> bool| -> String {
+        let line = match line.split_once("model_id = '") {
+            Some((head, tail)) => &format!("{head}{}", tail.split_once('\'').map_or("", |(_, rest)| rest)),
+            None => line,
+        };
         let Some((head, arguments)) = line.rsplit_once('(') else { return line.to_owned() };
         let name = |name: &str| {
             let name = name.trim_start_matches('%');
@@ -142,7 +167,7 @@ pub fn same_nodes(ours: &Graph, reference: &str) -> Result<(), String> {
                 return "CONSTANT".to_owned();
             }
             let length = name.len();
-            if is_random(name) { name[..length - 36].to_owned() } else { name.to_owned() }
+            if is_random(name) { name[..length - 36].trim_end_matches('_').to_owned() } else { name.to_owned() }
         };
         let arguments: Vec<String> = arguments.trim_end_matches(')').split(", ").map(name).collect();
         let (output, rest) = head.split_once(" = ").unwrap_or((head, ""));
@@ -186,4 +211,15 @@ pub fn samples(case: &Case) -> ndarray::ArrayD<f32> {
         other => panic!("{}: unknown formula '{other}'", case.name),
     };
     bytes.mapv(float)
+}
+
+/// The reference's ranges, under the names our preparation gives: without what the reference drew at random.
+pub fn ranges(case: &Case) -> akida_converter::calibrate::Ranges {
+    let theirs = akida_converter::calibrate::load_ranges(&case.file("calibration_ranges.npz")).unwrap();
+    let mut ranges = akida_converter::calibrate::Ranges::new();
+    for (name, range) in theirs.iter() {
+        let plain = if is_random(name) { name[..name.len() - 36].trim_end_matches('_') } else { name };
+        ranges.insert(plain, range.clone());
+    }
+    ranges
 }

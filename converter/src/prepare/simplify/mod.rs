@@ -6,10 +6,14 @@ mod constants;
 mod conv_scale;
 mod defaults;
 mod fold;
+mod gelu;
 mod no_ops;
 mod order;
 mod pad;
 mod relu_clip;
+
+pub use batch_norm::{Affine, scale_axis};
+pub use pad::pads as pad_values;
 
 use super::StepError;
 use super::edit;
@@ -29,6 +33,7 @@ pub fn simplify(graph: &mut Graph) -> Result<(), StepError> {
             pad::apply,
             add_gemm::apply,
             relu_clip::apply,
+            gelu::apply,
         ] {
             super::infer(graph).map_err(|e| StepError(e.to_string()))?;
             round |= rewrite(graph)?;
