@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`limits`] | what a target's layers may look like: the table of rules |
 //! | [`geometry`] | any convolution as part of a SAME one, and which input a piece of output needs |
-//! | [`stage`] | model layers as hardware layers, with the layers that exact rewritings add |
+//! | [`stage`], `facts`, `build` | model layers as hardware layers, with the layers that exact rewritings add |
 //! | [`split`] | a stage cut by filters, rows, columns or inputs so that each part fits one NP |
 //! | [`place`] | which NP holds which part |
 //! | [`encode`] | parts as registers and SRAM packets |
@@ -15,10 +15,12 @@
 //! | [`cost`] | when another hardware sequence is worth its reprogramming |
 //! | [`explain`] | all of it as text and JSON |
 
+mod build;
 pub mod cost;
 pub mod encode;
 mod error;
 pub mod explain;
+mod facts;
 pub mod geometry;
 pub mod limits;
 pub mod place;

@@ -8,7 +8,7 @@ use akida_hal::mesh::Mesh;
 
 use super::{
     HardwareOutput, HardwareSequence, HostSequence, HostStep, MapError, MapOptions, Mapping, Reason, Remark, Sequence,
-    Sequences, cost, encode, place, place::Seat, stage, stage::Stage,
+    Sequences, build, cost, encode, place, place::Seat, stage::Stage,
 };
 use crate::model::{LayerKind, Model, TensorId};
 
@@ -272,9 +272,9 @@ impl Cutter<'_> {
     }
 
     /// Builds and places a piece.
-    fn plan(&self, piece: &[usize], input: TensorId) -> Result<Result<Planned<'_>, stage::Refusal>, MapError> {
+    fn plan(&self, piece: &[usize], input: TensorId) -> Result<Result<Planned<'_>, build::Refusal>, MapError> {
         let last = piece[piece.len() - 1];
-        let built = match stage::build(self.model, piece, input, last + 1, self.options)? {
+        let built = match build::build(self.model, piece, input, last + 1, self.options)? {
             Ok(built) => built,
             Err(refusal) => return Ok(Err(refusal)),
         };

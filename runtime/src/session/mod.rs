@@ -8,6 +8,7 @@
 mod check;
 mod error;
 mod host;
+mod inputs;
 mod pipeline;
 mod run;
 mod values;

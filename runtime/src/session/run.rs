@@ -6,85 +6,11 @@ use std::time::Instant;
 
 use super::error::SessionError;
 use super::host::HostWork;
+use super::inputs::Inputs;
 use super::values::{Batch, CallStatistics, ComputedBy, SequenceStatistics, Values};
 use super::{Counts, Detail, Loaded, Session};
-use crate::edge::{self, EdgeError};
 use crate::mapping::{self, HardwareOutput, HardwareSequence, HostStep, Reason, Sequence};
-use crate::model::{Model, TensorId};
-use crate::reference::InputError;
-
-/// A checked batch.
-pub struct Inputs<'m, 'b> {
-    model: &'m Model,
-    batch: Batch<'b>,
-}
-
-impl<'m, 'b> Inputs<'m, 'b> {
-    /// Checks the shape; values are checked sample by sample.
-    pub fn new(model: &'m Model, batch: Batch<'b>) -> Result<Self, SessionError> {
-        let shape = model.input.tensor.shape;
-        let (found, expected, what) = match &batch {
-            Batch::Float(view) => {
-                (view.shape().to_vec(), model.input.layout.dims(shape), "as the ONNX input is laid out")
-            }
-            Batch::Raw(view) if view.ndim() == 2 && shape[..2] == [1, 1] => {
-                (view.shape().to_vec(), vec![shape[2]], "raw integers")
-            }
-            Batch::Raw(view) => (view.shape().to_vec(), shape.to_vec(), "raw integers, height, width, channels"),
-            Batch::Bytes(_) => return Ok(Self { model, batch }),
-        };
-        if found.is_empty() || found[1..] != expected {
-            return Err(SessionError::Shape { found, expected, what });
-        }
-        Ok(Self { model, batch })
-    }
-
-    /// Samples.
-    pub fn len(&self) -> usize {
-        match &self.batch {
-            Batch::Float(view) => view.shape()[0],
-            Batch::Raw(view) => view.shape()[0],
-            Batch::Bytes(samples) => samples.len(),
-        }
-    }
-
-    /// The bytes of a sample in (height, width, channels) order.
-    pub fn get(&self, sample: usize) -> Result<Vec<u8>, SessionError> {
-        let bytes: Vec<u8> = match &self.batch {
-            Batch::Float(view) => {
-                let values: Vec<f32> = view.index_axis(ndarray::Axis(0), sample).iter().copied().collect();
-                let edge = |source: EdgeError| SessionError::Edge { sample, source };
-                return edge::quantize_sample(&self.model.input, &values).map_err(edge);
-            }
-            Batch::Raw(view) => view.index_axis(ndarray::Axis(0), sample).iter().copied().collect(),
-            Batch::Bytes(samples) => samples[sample].clone(),
-        };
-        self.check(sample, &bytes)?;
-        Ok(bytes)
-    }
-
-    fn check(&self, sample: usize, bytes: &[u8]) -> Result<(), SessionError> {
-        let tensor = &self.model.input.tensor;
-        let name = || tensor.name.clone();
-        let input = |source| SessionError::Input { sample, source };
-        if bytes.len() != tensor.elements() {
-            let (found, expected, shape) = (bytes.len(), tensor.elements(), tensor.shape);
-            return Err(input(InputError::Length { name: name(), found, expected, shape }));
-        }
-        if tensor.bits == 8 {
-            return Ok(());
-        }
-        let (min, max) = tensor.range();
-        let value = |b: u8| if tensor.signed { i32::from(b.cast_signed()) } else { i32::from(b) };
-        match bytes.iter().position(|&b| !(min..=max).contains(&value(b))) {
-            Some(index) => {
-                let value = value(bytes[index]);
-                Err(input(InputError::Range { name: name(), index, value, min, max }))
-            }
-            None => Ok(()),
-        }
-    }
-}
+use crate::model::TensorId;
 
 /// How a tensor inside a hardware sequence is made visible.
 pub struct Prefix {
@@ -135,7 +61,12 @@ impl Session {
         while first < inputs.len() {
             let count = chunk.min(inputs.len() - first);
             let mut samples: Vec<Tensors> = vec![Tensors::new(); count];
-            self.chunk(&inputs, first, &mut samples, &wanted, detail, &mut run)?;
+            let outcome = self.chunk(&inputs, first, &mut samples, &wanted, detail, &mut run);
+            if outcome.is_err() {
+                // Some frames of a stream were taken in, some not.
+                self.reset();
+            }
+            outcome?;
             for mut tensors in samples {
                 for (tensor, values) in &mut run.tensors {
                     if let Some(v) = tensors.remove(tensor) {
