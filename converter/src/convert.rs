@@ -95,7 +95,7 @@ pub fn convert(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Converted, ConvertError> {
     let quantized = quantize(load(path)?, calibration, options, progress)?;
-    let options = ImportOptions { allow_float_tail: true, require_functions: false };
+    let options = ImportOptions { allow_float_tail: true, require_functions: true };
     let imported = import(&quantized.graph, options)?;
     Ok(Converted { model: imported.model, float_tail: imported.float_tail, quantized })
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
+use super::functions;
 use super::input::InputQuantizer;
 use super::layer::{Kind, Layer, Pool};
 use super::parameters::Parameters;
 use super::scale::Scale;
 use super::search::Entry;
-use crate::onnx::{Attribute, BRAINCHIP, DType, Graph, Node, Tensor, Value, ValueType};
+use crate::onnx::{Attribute, BRAINCHIP, DType, Function, Graph, Node, Tensor, Value, ValueType};
 
 /// Name of the integer input.
 const INPUT: &str = "quantize";
@@ -50,6 +51,7 @@ impl<'a> Assembly<'a> {
         let dtype = if unsigned { DType::U8 } else { DType::I8 };
         assembly.describe(INPUT, dtype, &entry.tensor);
         assembly.graph.nodes.push(node);
+        assembly.graph.functions.push(functions::input_quantizer());
         assembly.inside.extend(&entry.nodes);
         assembly.tensors.push((entry.tensor.clone(), input.scale.clone()));
         assembly
@@ -58,6 +60,13 @@ impl<'a> Assembly<'a> {
     /// Scale of an integer tensor.
     pub fn scale(&self, tensor: &str) -> Option<&Scale> {
         self.tensors.iter().find(|(name, _)| name == tensor).map(|(_, scale)| scale)
+    }
+
+    /// Defines an operator, unless it is defined already.
+    fn define(&mut self, function: Function) {
+        if self.graph.function(BRAINCHIP, &function.name).is_none() {
+            self.graph.functions.push(function);
+        }
     }
 
     /// Adds a layer whose inputs are there.
@@ -101,6 +110,7 @@ impl<'a> Assembly<'a> {
             (_, Kind::Concat) | (true, _) => DType::I8,
             (false, _) => DType::I32,
         };
+        self.define(functions::layer(layer, parameters.biased));
         self.describe(&layer.output, dtype, &layer.output);
         self.graph.nodes.push(node);
         self.inside.extend(&layer.nodes);
@@ -159,6 +169,7 @@ impl<'a> Assembly<'a> {
             inputs.extend([if *name == self.input { INPUT.to_owned() } else { name.clone() }, constant]);
         }
         let op = if needed.len() == 1 { "Dequantizer".to_owned() } else { format!("Dequantizer{}", needed.len()) };
+        self.define(functions::dequantizer(&op, needed.len()));
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let mut node = fused(DEQUANTIZER, &op, &inputs, "");
         node.outputs = needed.iter().map(dequantized).collect();

@@ -5,6 +5,7 @@
 mod assemble;
 mod error;
 mod fixed;
+mod functions;
 mod input;
 mod layer;
 mod lut;
