@@ -1,6 +1,6 @@
 //! ONNX in, Akida model out.
 //!
-//! [`quantize`] takes a float graph the whole way: [`prepare`] rewrites it until its chains of nodes are layers of the
+//! [`fn@quantize`] takes a float graph the whole way: [`prepare`] rewrites it until its chains of nodes are layers of the
 //! chip, [`calibrate`] observes the ranges of its tensors, [`mod@quantize`] makes integers of it. [`mod@import`] turns
 //! the quantized graph into a model; [`convert`] does all of it with a file.
 
