@@ -8,7 +8,7 @@ use crate::calibrate::{CalibrateError, Calibration, Ranges, observe, random_samp
 use crate::import::{ImportError, ImportOptions, import};
 use crate::onnx::{Graph, OnnxError, load};
 use crate::prepare::{PrepareError, prepare};
-use crate::quantize::{QuantizeError, QuantizeOptions, Warning, check_float, quantize_prepared};
+use crate::quantize::{QuantizeError, QuantizeOptions, Warning, check_float, check_prepared, quantize_prepared};
 
 /// Why a model was not converted.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,7 @@ pub fn quantize(
         Calibration::Ranges(_) | Calibration::Random(_) => options.input_shape.clone().or(own_shape),
     };
     let (prepared, mut warnings) = prepare(graph, shape.as_deref())?;
+    check_prepared(&prepared, options)?;
     let ranges = match calibration {
         Calibration::Ranges(ranges) => (*ranges).clone(),
         Calibration::Samples(samples) => observe(&prepared, samples.view(), progress)?,

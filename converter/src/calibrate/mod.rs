@@ -8,7 +8,7 @@ mod random;
 mod ranges;
 
 pub use error::CalibrateError;
-pub use npz::{RangesFileError, load_ranges};
+pub use npz::{RangesFileError, load_ranges, save_ranges};
 pub use observe::observe;
 pub use random::random_samples;
 pub use ranges::{Range, Ranges};

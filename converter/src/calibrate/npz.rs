@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use ndarray::{ArrayD, IxDyn, OwnedRepr};
-use ndarray_npy::NpzReader;
+use ndarray::{Array1, ArrayD, IxDyn, OwnedRepr};
+use ndarray_npy::{NpzReader, NpzWriter};
 
 use super::{Range, Ranges};
 
@@ -62,6 +62,20 @@ pub fn load_ranges(path: &Path) -> Result<Ranges, RangesFileError> {
     Ok(ranges)
 }
 
+/// Writes ranges in the form [`load_ranges`] reads, whole or not at all.
+pub fn save_ranges(ranges: &Ranges, path: &Path) -> Result<(), RangesFileError> {
+    let fail = |reason: String| RangesFileError { path: path.to_owned(), reason };
+    let mut npz = NpzWriter::new_compressed(std::io::Cursor::new(Vec::new()));
+    for (name, range) in ranges.iter() {
+        for (kind, values) in [("min", &range.min), ("max", &range.max)] {
+            let array = Array1::from(values.clone());
+            npz.add_array(format!("{kind}/{name}"), &array).map_err(|e| fail(e.to_string()))?;
+        }
+    }
+    let bytes = npz.finish().map_err(|e| fail(e.to_string()))?.into_inner();
+    crate::onnx::write_whole(path, &bytes).map_err(|e| fail(e.to_string()))
+}
+
 /// The names a conformance case gives the arrays of its ranges.
 fn listed_names(path: &Path) -> Result<Vec<String>, RangesFileError> {
     let case = path.with_file_name("case.json");
@@ -87,4 +101,23 @@ fn check_size(path: &Path) -> Result<(), RangesFileError> {
         return Err(fail(format!("its arrays take {total} bytes, the limit is {MAX_BYTES}")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_survive_a_file() {
+        let path = std::env::temp_dir().join(format!("akida-ranges-{}.npz", std::process::id()));
+        let mut ranges = Ranges::new();
+        ranges.insert("/0/Conv_output_0", Range { min: vec![-1.5, 0.0], max: vec![2.0, 3.25] });
+        ranges.insert("outputs", Range { min: vec![-7.0], max: vec![0.1] });
+        save_ranges(&ranges, &path).unwrap();
+        assert_eq!(load_ranges(&path).unwrap(), ranges);
+        std::fs::write(&path, b"PK nonsense").unwrap();
+        assert!(load_ranges(&path).is_err());
+        std::fs::remove_file(&path).unwrap();
+        assert!(load_ranges(&path).unwrap_err().to_string().contains("akida-ranges"));
+    }
 }

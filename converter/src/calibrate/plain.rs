@@ -47,15 +47,22 @@ pub fn plain(graph: &Graph) -> Result<Plain, CalibrateError> {
             }
         }
     }
-    out.nodes.iter_mut().for_each(spell_out);
+    for node in &mut out.nodes {
+        let kernel = node.input(1).and_then(|name| out.initializers.get(name));
+        if let Some(spatial) = kernel.and_then(|kernel| kernel.dims().len().checked_sub(2)) {
+            spell_out(node, spatial);
+        }
+    }
     Ok(Plain { graph: out, memories })
 }
 
-/// Gives a convolution of images the attributes that ONNX lets one leave out; the runtime does not.
-fn spell_out(node: &mut Node) {
+/// Gives a convolution the attributes that ONNX lets one leave out; the runtime does not.
+fn spell_out(node: &mut Node, spatial: usize) {
     if node.is("Conv") || node.is("ConvTranspose") {
-        for (name, ones) in [("strides", vec![1, 1]), ("dilations", vec![1, 1]), ("pads", vec![0, 0, 0, 0])] {
-            node.attributes.entry(name.to_owned()).or_insert(ones.into());
+        let defaults = [("strides", vec![1; spatial]), ("dilations", vec![1; spatial]), ("pads", vec![0; 2 * spatial])];
+        let automatic = node.string("auto_pad").is_some_and(|mode| mode != "NOTSET");
+        for (name, values) in defaults.into_iter().filter(|(name, _)| *name != "pads" || !automatic) {
+            node.attributes.entry(name.to_owned()).or_insert(values.into());
         }
     }
 }

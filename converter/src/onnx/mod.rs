@@ -18,4 +18,6 @@ pub use error::OnnxError;
 pub use graph::{Attribute, BRAINCHIP, Dim, Function, Graph, Node, Value, ValueType};
 pub use print::node as print_node;
 pub use read::{load, parse};
+pub(crate) use write::write_whole;
+
 pub use tensor::{DType, Element, Tensor};

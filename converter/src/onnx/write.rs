@@ -15,19 +15,7 @@ impl Graph {
     pub fn save(&self, path: &Path) -> Result<(), OnnxError> {
         let fail = |source| OnnxError::Io { path: path.to_owned(), action: "writing the model", source };
         let bytes = self.to_bytes()?;
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.part", std::process::id()));
-        let part = path.with_file_name(name);
-        let write = || {
-            let mut file = std::fs::File::create(&part)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&part, path)
-        };
-        write().map_err(|error| {
-            let _ = std::fs::remove_file(&part); // what failed is reported; the leftover is ours
-            fail(error)
-        })
+        write_whole(path, &bytes).map_err(fail)
     }
 
     /// The model as an ONNX file.
@@ -60,6 +48,22 @@ impl Graph {
             functions: self.functions.iter().map(function).collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// Writes a file whole or not at all: under a temporary name, which it loses at the end.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let write = || {
+        let mut file = std::fs::File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().inspect_err(|_| {
+        let _ = std::fs::remove_file(&part); // what failed is reported; the leftover is ours
+    })
 }
 
 fn opsets(map: &IndexMap<String, i64>) -> Vec<proto::OperatorSetIdProto> {

@@ -32,7 +32,16 @@ pub fn set(graph: &mut Graph, shape: Option<&[usize]>) -> Result<(), PrepareErro
             [Dim::Named("N".into())].into_iter().chain(given.iter().copied().map(Dim::Fixed)).collect()
         }
         (None, Some(dims)) if !open => dims,
-        (None, dims) => return Err(PrepareError::OpenShape { input: name, found: format!("{dims:?}") }),
+        (None, dims) => {
+            let text = |dim: &Dim| match dim {
+                Dim::Fixed(size) => size.to_string(),
+                Dim::Named(name) => name.clone(),
+                Dim::Unknown => "?".to_owned(),
+            };
+            let dims = dims.unwrap_or_default();
+            let found = format!("({})", dims.iter().map(text).collect::<Vec<_>>().join(", "));
+            return Err(PrepareError::OpenShape { input: name, found });
+        }
     };
     graph.inputs[0].ty.shape = Some(shape);
     for output in &mut graph.outputs {

@@ -115,7 +115,7 @@ impl Layer {
         let main = *nodes.iter().find(is_main).unwrap_or(&nodes[0]);
         let node = &graph.nodes[main];
         let kind = match builder {
-            Builder::Conv => conv(node)?,
+            Builder::Conv => conv(graph, node)?,
             Builder::Depthwise => depthwise(graph, node)?,
             Builder::Dense => dense(graph, node, find("Flatten"))?,
             Builder::Add => add(graph, node)?,
@@ -192,12 +192,12 @@ impl Layer {
     }
 }
 
-fn conv(node: &Node) -> Result<Kind, Unsuitable> {
+fn conv(graph: &Graph, node: &Node) -> Result<Kind, Unsuitable> {
     let group = node.int("group").unwrap_or(1);
     if group != 1 {
         return refuse("a convolution over all channels has group 1", format!("group {group}"));
     }
-    convolution_attributes(node)?;
+    convolution_attributes(graph, node)?;
     Ok(Kind::Conv { input: false })
 }
 
@@ -212,11 +212,15 @@ fn depthwise(graph: &Graph, node: &Node) -> Result<Kind, Unsuitable> {
             format!("a convolution with {group} groups must be depthwise, its kernel ({group}, 1, height, width)");
         return refuse(rule, format!("kernel {dims:?}"));
     }
-    convolution_attributes(node)?;
+    convolution_attributes(graph, node)?;
     Ok(Kind::Depthwise)
 }
 
-fn convolution_attributes(node: &Node) -> Result<(), Unsuitable> {
+fn convolution_attributes(graph: &Graph, node: &Node) -> Result<(), Unsuitable> {
+    let dims = weight_dims(graph, node)?;
+    if dims.len() != 4 {
+        return refuse("the kernel of a convolution must have 4 dimensions", format!("{dims:?}"));
+    }
     if let Some(dilations) = node.ints("dilations").filter(|d| *d != [1, 1]) {
         return refuse("dilations must be [1, 1]", format!("dilations {dilations:?}"));
     }
@@ -278,7 +282,7 @@ fn conv_transpose(graph: &Graph, node: &Node) -> Result<Kind, Unsuitable> {
             return refuse(format!("a transposed convolution must not have {name}"), format!("{value:?}"));
         }
     }
-    convolution_attributes(node)?;
+    convolution_attributes(graph, node)?;
     let (group, dims) = (node.int("group").unwrap_or(1), weight_dims(graph, node)?);
     match group {
         1 => Ok(Kind::ConvTranspose),

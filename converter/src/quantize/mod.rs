@@ -80,12 +80,13 @@ pub fn check_float(graph: &Graph) -> Result<(), QuantizeError> {
     }
 }
 
-/// Quantizes a prepared graph, whose shapes are inferred, with the ranges of its tensors.
-pub fn quantize_prepared(
-    graph: &Graph,
-    ranges: &Ranges,
-    options: &QuantizeOptions,
-) -> Result<(Graph, Vec<Warning>), QuantizeError> {
+/// Refuses a prepared graph that cannot be quantized whatever its ranges are.
+pub fn check_prepared(graph: &Graph, options: &QuantizeOptions) -> Result<(), QuantizeError> {
+    find(graph, options).map(drop)
+}
+
+/// Finds the layers of a prepared graph.
+fn find(graph: &Graph, options: &QuantizeOptions) -> Result<search::Found, QuantizeError> {
     options.check()?;
     check_float(graph)?;
     let until = options.quantize_until.as_deref();
@@ -96,8 +97,17 @@ pub fn quantize_prepared(
             found: format!("'{tensor}'"),
         });
     }
+    search::search(graph, options.input_dtype == InputType::U8, until)
+}
+
+/// Quantizes a prepared graph, whose shapes are inferred, with the ranges of its tensors.
+pub fn quantize_prepared(
+    graph: &Graph,
+    ranges: &Ranges,
+    options: &QuantizeOptions,
+) -> Result<(Graph, Vec<Warning>), QuantizeError> {
+    let search::Found { entry, mut layers, mut warnings } = find(graph, options)?;
     let unsigned = options.input_dtype == InputType::U8;
-    let search::Found { entry, mut layers, mut warnings } = search::search(graph, unsigned, until)?;
     if options.last_output_bits.is_some() {
         let inside: usize = layers.iter().map(|layer| layer.nodes.len()).sum::<usize>() + entry.nodes.len();
         if inside == graph.nodes.len() {
@@ -116,7 +126,7 @@ pub fn quantize_prepared(
         assembly.push(layer, parameters);
     }
     let (quantized, left) = assembly.finish();
-    if !left.is_empty() && until.is_none() {
+    if !left.is_empty() && options.quantize_until.is_none() {
         warnings.push(Warning::LeftFloat { nodes: left });
     }
     Ok((quantized, warnings))

@@ -223,3 +223,15 @@ pub fn ranges(case: &Case) -> akida_converter::calibrate::Ranges {
     }
     ranges
 }
+
+/// The first array of an npz file as `f32`, if there is such a file.
+pub fn array(path: &Path) -> Option<ndarray::ArrayD<f32>> {
+    use ndarray::{ArrayD, IxDyn, OwnedRepr};
+    let mut npz = ndarray_npy::NpzReader::new(std::fs::File::open(path).ok()?).unwrap();
+    let name = npz.names().unwrap()[0].clone();
+    if let Ok(values) = npz.by_name::<OwnedRepr<f32>, IxDyn>(&name) {
+        return Some(values);
+    }
+    let values: ArrayD<i64> = npz.by_name::<OwnedRepr<i64>, IxDyn>(&name).unwrap();
+    Some(values.mapv(|v| v as f32))
+}
