@@ -3,3 +3,4 @@
 pub mod akida1;
 pub mod conformance;
 pub mod generate;
+pub mod suite;

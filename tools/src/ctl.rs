@@ -36,7 +36,8 @@ pub struct Args {
 }
 
 const AFTER: &str = "\
-A board is a PCI address as lspci shows it (0000:03:00.0 or 03:00.0), or a simulated one (sim:akd1000).
+A board is a PCI address as lspci shows it (0000:03:00.0 or 03:00.0), a simulated one (sim:akd1000),
+or one in another process (vfio-user:SOCKET, served by akida-sim).
 
 Exit codes: 0 done, 64 usage, 69 no board, 70 internal, 71 system, 75 busy or time-out, 76 board error,
 77 permission, 78 the machine is not set up for boards (docs/exit-codes.md).";

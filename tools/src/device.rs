@@ -4,16 +4,19 @@
 //! auto              chooses for the model and says on standard error what it chose, and why
 //! sim               a simulated board of the chip the model was made for
 //! sim:NAME          a simulated board: akd1000, akd1500, akida2-6node (or akida2), akida2-2node
+//! vfio-user:SOCKET  a board in another process, as `akida-sim serve` offers it
 //! pci:BDF, BDF      a PCI board by address, as lspci shows it: 0000:03:00.0 or 03:00.0
 //! ```
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use akida_hal::Board;
 use akida_hal::sysfs::{Sysfs, is_address};
 use akida_hal::vfio::VfioBoard;
+use akida_hal::vfio_user::{Dma, RemoteBoard};
 use akida_runtime::model::Target;
 use akida_simulator::{Clock, FaultPlan, Model as SimModel, SimBoard, SimSpec, UnknownModel};
 
@@ -37,6 +40,8 @@ pub enum Selector {
     Sim,
     /// This simulated board.
     Model(SimModel),
+    /// A board in another process.
+    Remote(PathBuf),
     /// This PCI board, `0000:03:00.0`.
     Pci(String),
 }
@@ -45,6 +50,9 @@ impl FromStr for Selector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(socket) = text.strip_prefix("vfio-user:").filter(|s| !s.is_empty()) {
+            return Ok(Selector::Remote(socket.into()));
+        }
         let lower = text.to_ascii_lowercase();
         match lower.split_once(':') {
             None if lower == "auto" => return Ok(Selector::Auto),
@@ -58,7 +66,7 @@ impl FromStr for Selector {
             }
             _ => {}
         }
-        let unknown = || format!("{text:?} is none of auto, sim, sim:NAME, pci:BDF (0000:03:00.0)");
+        let unknown = || format!("{text:?} is none of auto, sim, sim:NAME, vfio-user:SOCKET, pci:BDF (0000:03:00.0)");
         pci(&lower).ok_or_else(unknown)
     }
 }
@@ -74,6 +82,7 @@ impl fmt::Display for Selector {
             Selector::Auto => f.write_str("auto"),
             Selector::Sim => f.write_str("sim"),
             Selector::Model(m) => write!(f, "sim:{m}"),
+            Selector::Remote(p) => write!(f, "vfio-user:{}", p.display()),
             Selector::Pci(a) => write!(f, "pci:{a}"),
         }
     }
@@ -99,8 +108,12 @@ pub fn open(
         Selector::Pci(address) if *simulation == Simulation::default() => {
             return Ok(Arc::new(VfioBoard::open(address)?));
         }
-        Selector::Pci(address) => {
-            let message = format!("--faults and --real-time are for simulated boards, not for {address}");
+        Selector::Remote(socket) if *simulation == Simulation::default() => {
+            return Ok(Arc::new(RemoteBoard::connect(socket, Dma::Files)?));
+        }
+        Selector::Pci(_) | Selector::Remote(_) => {
+            let message =
+                format!("--faults and --real-time are for boards simulated in this process, not for {selector}");
             return Err(Failure::new(Exit::Usage, message, "leave them out, or choose --device sim"));
         }
         Selector::Model(model) => *model,
@@ -143,6 +156,7 @@ mod tests {
             ("pci:03:00.0", Ok(at("0000:03:00.0"))),
             ("0000:AF:1f.0", Ok(at("0000:af:1f.0"))),
             ("af:1f.0", Ok(at("0000:af:1f.0"))),
+            ("vfio-user:/run/Board", Ok(Selector::Remote("/run/Board".into()))),
             ("sim:akd9", Err("use akd1000, akd1500, akida2")),
             ("sim:", Err("no simulated board is called")),
             ("pci:03:00", Err("03:00")),

@@ -1,4 +1,4 @@
-//! What people run: `akida-convert`, `akida-run` and `akida-ctl`.
+//! What people run: `akida-convert`, `akida-run`, `akida-ctl`, `akida-sim`.
 //!
 //! The binaries are thin; everything that can be tested is here. The libraries below do the work, this crate knows
 //! files, terminals, command lines and exit codes (docs/exit-codes.md), and introduces boards to the runtime.
@@ -14,4 +14,5 @@ pub mod files;
 pub mod mapping;
 pub mod run;
 pub mod samples;
+pub mod sim;
 pub mod terminal;

@@ -11,6 +11,10 @@ pub const DEVICE_AKD1500: u16 = 0xA500;
 /// Device id of the simulated Akida 2.0 board. **Ours**: no PCI board of that IP is public.
 pub const DEVICE_AKIDA2: u16 = 0xA2F0;
 
+/// Subsystem id of every simulated board, so that a driver behind a real kernel knows that no silicon is there. **Ours**:
+/// boards' own subsystem ids are not public, and no driver matches them.
+pub const SUBSYSTEM_SIMULATED: u16 = 0x5349;
+
 /// The chip a vendor and device id mean, if it is one of ours.
 pub const fn chip(vendor: u16, device: u16) -> Option<Chip> {
     match (vendor, device) {

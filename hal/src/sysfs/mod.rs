@@ -38,6 +38,8 @@ pub struct PciBoard {
     pub vendor: u16,
     /// PCI device id.
     pub device: u16,
+    /// No silicon behind it: a simulated board, shown to this machine as a PCI function.
+    pub simulated: bool,
     /// The chip, `None` for a device id this project does not know.
     pub chip: Option<Chip>,
     /// Bound driver.
@@ -122,6 +124,7 @@ impl Sysfs {
         let (Some(vendor), Some(device)) = (id("vendor"), id("device")) else {
             return Err(Error::NoSuchFunction { address: address.into() });
         };
+        let subsystem = [id("subsystem_vendor"), id("subsystem_device")];
         let group = Group::read(self, &folder);
         let node = group.as_ref().and_then(|g| Node::read(self, &g.node_path()));
         let cdev = only_entry(&folder.join("vfio-dev"))
@@ -134,6 +137,7 @@ impl Sysfs {
             address: address.into(),
             vendor,
             device,
+            simulated: vendor == pci::VENDOR && subsystem == [Some(pci::VENDOR), Some(pci::SUBSYSTEM_SIMULATED)],
             chip: pci::chip(vendor, device),
             driver: link_name(&folder.join("driver")),
             driver_override: read_text(&folder.join("driver_override")).filter(|t| t != "(null)" && !t.is_empty()),

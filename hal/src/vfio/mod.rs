@@ -400,7 +400,8 @@ fn check(found: &PciBoard) -> Result<Identity> {
     if !others.is_empty() {
         return Err(Error::SharedGroup { board, group: group.number, others }.into());
     }
-    Ok(Identity { name: board, vendor: found.vendor, device: found.device, chip, simulated: false })
+    let simulated = found.simulated;
+    Ok(Identity { name: board, vendor: found.vendor, device: found.device, chip, simulated })
 }
 
 fn open_kernel(sysfs: &Sysfs, found: &PciBoard, options: &Options) -> Result<Box<dyn Kernel>, Error> {

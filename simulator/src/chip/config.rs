@@ -4,6 +4,7 @@
 //! serial number are ours (a DesignWare endpoint's usual places).
 
 use akida_hal::board::Bar;
+use akida_hal::regs::pci;
 
 use super::regmap::{RegMap, Register};
 
@@ -60,7 +61,7 @@ impl ConfigSpace {
             table.push(Register::rw(at + 4, high).mask((mask >> 32) as u32));
         }
         table.extend([
-            Register::ro(0x2c, "SUBSYSTEM").reset(id),
+            Register::ro(0x2c, "SUBSYSTEM").reset((pci::SUBSYSTEM_SIMULATED as u32) << 16 | vendor as u32),
             Register::ro(0x34, "CAPABILITIES").reset(0x40),
             Register::rw(0x3c, "INTERRUPT").mask(0xff),
             // Power management, version 3; D0 and D3hot, state is lost in D3hot.

@@ -64,7 +64,7 @@ fn real(board: &PciBoard) -> Entry {
     Entry {
         device: board.address.clone(),
         chip: board.chip.map_or_else(|| "unknown".into(), doctor::chip_name),
-        simulated: false,
+        simulated: board.simulated,
         state,
         pci: Some(Pci {
             vendor_id: format!("{:04x}", board.vendor),

@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use akida_hal::Board;
 use akida_hal::sysfs::{Sysfs, is_address};
 use akida_hal::vfio::{self, VfioBoard};
+use akida_hal::vfio_user::{Dma, RemoteBoard};
 use akida_simulator::{SimBoard, SimSpec};
 
 use crate::exit::{Exit, Failure};
@@ -19,7 +21,9 @@ pub enum Which {
     Pci(String),
     /// A simulated board by name.
     Sim(String),
-    /// Neither; says so when it is opened, with what there is.
+    /// A board in another process, by its socket.
+    Remote(PathBuf),
+    /// None of these; says so when it is opened, with what there is.
     Unknown(String),
 }
 
@@ -27,6 +31,9 @@ impl FromStr for Which {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
+        if let Some(path) = text.strip_prefix("vfio-user:") {
+            return Ok(Which::Remote(path.into()));
+        }
         let lower = text.to_ascii_lowercase();
         let bare = lower.strip_prefix("pci:").unwrap_or(&lower);
         let with_domain = [bare.to_string(), format!("0000:{bare}")].into_iter().find(|t| is_address(t));
@@ -43,6 +50,7 @@ impl fmt::Display for Which {
         match self {
             Which::Pci(a) => f.write_str(a),
             Which::Sim(n) => write!(f, "sim:{n}"),
+            Which::Remote(p) => write!(f, "vfio-user:{}", p.display()),
             Which::Unknown(t) => f.write_str(t),
         }
     }
@@ -62,9 +70,10 @@ impl Which {
                 })?;
                 Ok(Arc::new(SimBoard::open(&spec)?))
             }
+            Which::Remote(path) => Ok(Arc::new(RemoteBoard::connect(path, Dma::Files)?)),
             Which::Unknown(text) => Err(Failure::new(
                 Exit::Usage,
-                format!("{text:?} is neither a PCI address like 0000:03:00.0 nor sim:NAME"),
+                format!("{text:?} is none of a PCI address like 0000:03:00.0, sim:NAME, vfio-user:SOCKET"),
                 "akida-ctl devices lists the boards",
             )),
         }

@@ -31,6 +31,7 @@ fn board() -> PciBoard {
         address: "0000:03:00.0".into(),
         vendor: 0x1e7c,
         device: 0xbca1,
+        simulated: false,
         chip: Some(Chip::Akd1000),
         driver: Some("vfio-pci".into()),
         driver_override: Some("vfio-pci".into()),
@@ -145,6 +146,7 @@ fn boards_by_name() {
         ("AF:1f.7", Which::Pci("0000:af:1f.7".into())),
         ("pci:03:00.0", Which::Pci("0000:03:00.0".into())),
         ("sim:akd1500", Which::Sim("akd1500".into())),
+        ("vfio-user:/run/Board.sock", Which::Remote("/run/Board.sock".into())),
         ("akd1500", Which::Unknown("akd1500".into())),
         ("../x", Which::Unknown("../x".into())),
     ] {

@@ -1,0 +1,343 @@
+//! What runs in the virtual machine of tests/vm: an ordinary program of this project, as PID 1's only child.
+//!
+//! It goes the way of a user: looks for boards, asks the doctor, binds, opens, runs the suite that simulated boards run in
+//! process, and gives the board back. Every step prints `ok` or `FAIL`; the exit status is the number of failures.
+
+use std::fs;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use akida_hal::board::Bar;
+use akida_hal::device::Completion;
+use akida_hal::sysfs::{PciBoard, Sysfs};
+use akida_hal::transport::{PcieTransport, Segment, Transport, TransportOptions};
+use akida_hal::vfio::{self, Interface, VfioBoard};
+use akida_hal::{Board, Error};
+use akida_tests::suite;
+
+/// A user and a group without other rights; init has made them.
+const USER: u32 = 1000;
+const GROUP: u32 = 970;
+
+struct Report {
+    failed: u8,
+}
+
+impl Report {
+    fn say(&mut self, what: &str, result: Result<String, String>) {
+        match result {
+            Ok(seen) => println!("ok    {what}: {seen}"),
+            Err(wrong) => {
+                println!("FAIL  {what}: {wrong}");
+                self.failed = self.failed.saturating_add(1);
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    env_logger::init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["crash", address] => crash(address),
+        ["user", address] => user(address),
+        ref models => all(models),
+    }
+}
+
+/// The whole run; `models` are `MODEL=INPUT` pairs of files.
+fn all(models: &[&str]) -> ExitCode {
+    let mut report = Report { failed: 0 };
+    let sysfs = Sysfs::system();
+    let boards = match sysfs.boards() {
+        Ok(boards) if !boards.is_empty() => boards,
+        other => {
+            println!("FAIL  devices: {other:?}");
+            return ExitCode::from(1);
+        }
+    };
+    report.say("devices", ctl(&["devices"], 0));
+    // Nothing is bound yet: the doctor must say so, as a matter of configuration.
+    report.say("doctor before", ctl(&["doctor"], 78).and_then(|t| contains(t, "akida-ctl bind")));
+    for board in &boards {
+        one(&mut report, &sysfs, board);
+    }
+    if boards.len() > 1 {
+        report.say("boards at once", at_once(&boards));
+    }
+    for board in &boards {
+        for pair in models {
+            report.say("network", network(&board.address, pair));
+        }
+        report.say("unbind", ctl(&["unbind", &board.address], 0));
+        report.say("unbind again", ctl(&["unbind", &board.address], 0));
+        let driver = sysfs.board(&board.address).ok().and_then(|b| b.driver);
+        report
+            .say("driver after unbind", if driver.is_none() { Ok("none".into()) } else { Err(format!("{driver:?}")) });
+    }
+    println!("{} failures", report.failed);
+    ExitCode::from(report.failed)
+}
+
+fn one(report: &mut Report, sysfs: &Sysfs, board: &PciBoard) {
+    let address = &board.address;
+    println!("---   {address} {:?}, simulated: {}", board.chip, board.simulated);
+    let early = VfioBoard::open(address).map(|_| ()).map_err(|e| (e.to_string(), e));
+    report.say(
+        "open before bind",
+        match early {
+            Err((text, Error::Vfio(vfio::Error::WrongDriver { .. }))) => Ok(text),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    report.say("bind", ctl(&["bind", address], 0));
+    report.say("bind again", ctl(&["bind", address], 0).and_then(|t| contains(t, "already")));
+    report.say("doctor after", ctl(&["doctor"], 0).or_else(|_| ctl(&["doctor"], 78)));
+    report.say("unprivileged user", as_user(sysfs, address));
+
+    for interface in [Interface::Group, Interface::Iommufd] {
+        if interface == Interface::Iommufd && !(cfg!(feature = "iommufd") && sysfs.has_iommufd()) {
+            println!(
+                "SKIP  iommufd: {}",
+                if cfg!(feature = "iommufd") { "the kernel has none" } else { "not in this build" }
+            );
+            continue;
+        }
+        if let Err(wrong) = suite_over(report, sysfs, address, interface) {
+            report.say("open", Err(wrong));
+        }
+    }
+    report.say("killed in mid-transfer", killed(address));
+    report.say("selftest", ctl(&["selftest", address], 0));
+    report.say("info", ctl(&["info", address], 0));
+    report.say("reset", ctl(&["reset", address], 0));
+    report.say("fault in the kernel's log", fault_logged());
+}
+
+fn suite_over(report: &mut Report, sysfs: &Sysfs, address: &str, interface: Interface) -> Result<(), String> {
+    let options = vfio::Options { interface, ..vfio::Options::default() };
+    let vfio = Arc::new(VfioBoard::open_with(sysfs, address, &options).map_err(|e| e.to_string())?);
+    println!("---   {address} through {}", vfio.interface());
+    let twice = VfioBoard::open_with(sysfs, address, &options).map(|_| ());
+    report.say(
+        "open twice",
+        match twice {
+            Err(Error::Vfio(vfio::Error::Busy { .. })) => Ok("busy".into()),
+            Err(Error::Vfio(e)) if interface == Interface::Iommufd => Ok(e.to_string()),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    let board: Arc<dyn Board> = vfio.clone();
+    for outcome in suite::run(&board) {
+        let took = outcome.took;
+        report.say(outcome.case.name, outcome.result.map(|seen| format!("{seen} ({took:.1?})")));
+    }
+    report.say("limits", limits(&*board));
+    report.say("timing", timing(&board));
+    drop(board);
+    let left = vfio.mappings();
+    report.say("mappings left", if left == 0 { Ok("none".into()) } else { Err(left.to_string()) });
+    Ok(())
+}
+
+/// Accesses outside are refused before they reach the kernel, which would answer some of them with a signal.
+fn limits(board: &dyn Board) -> Result<String, String> {
+    for bar in Bar::ALL {
+        let len = board.bar_len(bar);
+        for offset in [len, len - 2, u64::MAX - 3] {
+            if !matches!(board.read(bar, offset), Err(Error::Access { .. })) {
+                return Err(format!("{bar:?}+{offset:#x} was read"));
+            }
+        }
+    }
+    match board.allocate(16 << 30) {
+        Err(Error::Vfio(vfio::Error::NoIova { .. } | vfio::Error::LockedMemory { .. }) | Error::HostMemory { .. }) => {}
+        other => return Err(format!("16 GiB: {other:?}")),
+    }
+    Ok("BARs, IOVA space".into())
+}
+
+/// How long things take here, of interest only beside other numbers of the same machine.
+fn timing(board: &Arc<dyn Board>) -> Result<String, String> {
+    let text = |e: Error| e.to_string();
+    let timeout = Duration::from_secs(5);
+    let start = Instant::now();
+    for _ in 0..500 {
+        board.read(Bar::Bar0, 0).map_err(text)?;
+    }
+    let read = start.elapsed() / 500;
+    let mut rates = Vec::new();
+    for (name, element_bytes, list) in
+        [("1 KiB elements, one a list", 1024, 1024), ("64 KiB elements", 65_536, 512 << 10)]
+    {
+        let options = TransportOptions { timeout, completion: Completion::Poll, element_bytes };
+        let transport = PcieTransport::open(board.clone(), options).map_err(text)?;
+        let base = transport.memory().first().map_or(0, |r| r.base).next_multiple_of(4096);
+        let buffer = transport.allocate(512 << 10).map_err(text)?;
+        let (start, total) = (Instant::now(), if list == 1024 { 256 << 10 } else { 4 << 20 });
+        let mut moved = 0;
+        while moved < total {
+            transport.write_from(&[Segment { buffer: &buffer, offset: 0, address: base, len: list }]).map_err(text)?;
+            moved += list;
+        }
+        let rate = total as f64 / start.elapsed().as_secs_f64() / 1e6;
+        rates.push(format!("{name}: {rate:.1} MB/s"));
+    }
+    Ok(format!("BAR read {read:.1?}, {}", rates.join(", ")))
+}
+
+/// A process that dies while the board reads its memory: the kernel takes board and memory back, the next process opens
+/// the board and is right.
+fn killed(address: &str) -> Result<String, String> {
+    let this = std::env::current_exe().map_err(|e| e.to_string())?;
+    for round in 0..3u32 {
+        let mut child = Command::new(&this)
+            .args(["crash", address])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("starting: {e}"))?;
+        // It says a line when transfers run.
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            use std::io::BufRead;
+            std::io::BufReader::new(out).read_line(&mut line).map_err(|e| e.to_string())?;
+        }
+        child.kill().map_err(|e| e.to_string())?;
+        child.wait().map_err(|e| e.to_string())?;
+        if line != "moving\n" {
+            return Err(format!("round {round}: the process said {line:?}"));
+        }
+        let board: Arc<dyn Board> = Arc::new(VfioBoard::open(address).map_err(|e| format!("round {round}: {e}"))?);
+        let failed: Vec<String> = akida_hal::selftest::run(board)
+            .into_iter()
+            .filter(|o| !matches!(o.verdict, akida_hal::selftest::Verdict::Passed(_)))
+            .map(|o| format!("{o:?}"))
+            .collect();
+        if !failed.is_empty() {
+            return Err(format!("round {round}: {failed:?}"));
+        }
+    }
+    Ok("3 times, and right afterwards".into())
+}
+
+/// Moves memory until it is killed.
+fn crash(address: &str) -> ExitCode {
+    let run = || -> akida_hal::Result<()> {
+        let board = Arc::new(VfioBoard::open(address)?);
+        let options =
+            TransportOptions { timeout: Duration::from_secs(5), completion: Completion::Poll, element_bytes: 1024 };
+        let transport = PcieTransport::open(board, options)?;
+        let base = transport.memory().first().map_or(0, |r| r.base).next_multiple_of(4096);
+        let bytes = vec![0xa5; 256 << 10];
+        transport.write(base, &bytes)?;
+        println!("moving");
+        loop {
+            transport.write(base, &bytes)?;
+        }
+    };
+    if let Err(error) = run() {
+        eprintln!("crash: {error}");
+    }
+    ExitCode::from(1)
+}
+
+/// All boards opened at the same time, their suites one after the other.
+fn at_once(boards: &[PciBoard]) -> Result<String, String> {
+    let opened: Result<Vec<Arc<dyn Board>>, String> = boards
+        .iter()
+        .map(|b| VfioBoard::open(&b.address).map(|b| Arc::new(b) as Arc<dyn Board>).map_err(|e| e.to_string()))
+        .collect();
+    let opened = opened?;
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = opened.iter().map(|b| scope.spawn(|| akida_hal::selftest::run(b.clone()))).collect();
+        for run in runs {
+            let outcomes = run.join().map_err(|_| "panicked".to_string())?;
+            if let Some(bad) = outcomes.iter().find(|o| !matches!(o.verdict, akida_hal::selftest::Verdict::Passed(_))) {
+                return Err(format!("{bad:?}"));
+            }
+        }
+        Ok(format!("{} boards", opened.len()))
+    })
+}
+
+/// A user with no right but the group's opens the board once the node is the group's, and not before.
+fn as_user(sysfs: &Sysfs, address: &str) -> Result<String, String> {
+    let node = sysfs.board(address).ok().and_then(|b| b.node).ok_or("no node")?;
+    let this = std::env::current_exe().map_err(|e| e.to_string())?;
+    let run = || -> Result<String, String> {
+        use std::os::unix::process::CommandExt;
+        let output =
+            Command::new(&this).args(["user", address]).uid(USER).gid(GROUP).output().map_err(|e| e.to_string())?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    let before = run()?;
+    if !before.starts_with("Permission") {
+        return Err(format!("before the rule: {before}"));
+    }
+    // What the udev rule does; there is no udev in this machine.
+    use std::os::unix::fs::{PermissionsExt, chown};
+    chown(&node.path, None, Some(GROUP)).map_err(|e| e.to_string())?;
+    fs::set_permissions(&node.path, fs::Permissions::from_mode(0o660)).map_err(|e| e.to_string())?;
+    match run()?.as_str() {
+        "opened" => Ok(format!("opens {} by its group", node.path.display())),
+        other => Err(other.to_string()),
+    }
+}
+
+/// Opens the board and says how that went.
+fn user(address: &str) -> ExitCode {
+    match VfioBoard::open(address) {
+        Ok(board) => match board.allocate(64 << 10) {
+            Ok(_) => println!("opened"),
+            Err(e) => println!("no memory: {e}; {}", e.advice()),
+        },
+        Err(Error::Vfio(e @ vfio::Error::Permission { .. })) => println!("Permission: {e}"),
+        Err(e) => println!("{e:?}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// The IOMMU's own report of what the suite's refused transfers tried; only there when the board asks the IOMMU.
+fn fault_logged() -> Result<String, String> {
+    let wanted = fs::read_to_string("/proc/cmdline").unwrap_or_default().contains("akida.dma=messages");
+    let log = Command::new("dmesg").output().map_err(|e| e.to_string())?;
+    let log = String::from_utf8_lossy(&log.stdout);
+    let address = format!("fault addr {:#x}", suite::UNMAPPED);
+    let line = log.lines().find(|l| l.contains("DMAR") && l.contains(&address));
+    match (line, wanted) {
+        (Some(line), _) => Ok(line.trim().into()),
+        (None, false) => Ok("none: DMA by files is checked by the board's own table".into()),
+        (None, true) => Err(format!("no DMAR line with {address}")),
+    }
+}
+
+/// Runs a network on the board and compares every layer with the reference.
+fn network(address: &str, pair: &str) -> Result<String, String> {
+    let (model, input) = pair.split_once('=').ok_or("not MODEL=INPUT")?;
+    let start = Instant::now();
+    let output = Command::new("/bin/akida-run")
+        .args([model, "--input", input, "--device", address, "--verify", "--show", "none"])
+        .output()
+        .map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = text.lines().filter(|l| !l.trim().is_empty()).collect::<Vec<_>>().join(" | ");
+    match output.status.code() {
+        Some(0) => Ok(format!("{said} ({:.1?})", start.elapsed())),
+        code => Err(format!("exit {code:?}: {said}")),
+    }
+}
+
+fn ctl(arguments: &[&str], expected: i32) -> Result<String, String> {
+    let output = Command::new("/bin/akida-ctl").args(arguments).output().map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = text.trim().replace('\n', "\n        ");
+    match output.status.code() {
+        Some(code) if code == expected => Ok(text),
+        code => Err(format!("exit {code:?} instead of {expected}: {text}")),
+    }
+}
+
+fn contains(text: String, part: &str) -> Result<String, String> {
+    if text.contains(part) { Ok(text) } else { Err(format!("no {part:?} in {text}")) }
+}
