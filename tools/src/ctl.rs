@@ -63,6 +63,12 @@ enum Command {
         /// PCI address
         address: String,
     },
+    /// For udev: succeed when an IOMMU group holds Akida boards and nothing else but bridges
+    #[command(hide = true)]
+    OwnsGroup {
+        /// Number of the group, the name of its node under /dev/vfio
+        group: u32,
+    },
     /// Reset a board and look whether it came back
     Reset {
         /// Board
@@ -94,6 +100,14 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Doctor => doctor::run(&sysfs, &host::Host::read(&sysfs), &mut page),
         Command::Bind { address } => bind::bind(&sysfs, address, &mut page),
         Command::Unbind { address } => bind::unbind(&sysfs, address, &mut page),
+        Command::OwnsGroup { group } => match sysfs.is_akida_group(*group) {
+            true => Ok(Exit::Done),
+            false => Err(Failure::new(
+                Exit::Config,
+                format!("IOMMU group {group} is not one of Akida boards only"),
+                "akida-ctl doctor says who shares it",
+            )),
+        },
         Command::Reset { board } => info::reset(&sysfs, board, &mut page),
         Command::Selftest { board } => selftest::run(&sysfs, board, &mut page),
     }

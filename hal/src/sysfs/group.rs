@@ -39,20 +39,17 @@ impl fmt::Display for Member {
     }
 }
 
-impl Group {
-    /// The group of the function in `folder`.
-    pub(super) fn read(sysfs: &Sysfs, folder: &Path) -> Option<Self> {
-        let number: u32 = link_name(&folder.join("iommu_group"))?.parse().ok()?;
-        let own = folder.file_name()?.to_string_lossy().into_owned();
-        let group = sysfs.path("/sys/kernel/iommu_groups").join(number.to_string());
-        let mut others: Vec<Member> = fs::read_dir(group.join("devices"))
+impl Sysfs {
+    /// The functions in an IOMMU group, by address; none where there is no such group.
+    pub fn group_members(&self, number: u32) -> Vec<Member> {
+        let devices = self.path("/sys/kernel/iommu_groups").join(number.to_string()).join("devices");
+        let mut members: Vec<Member> = fs::read_dir(devices)
             .into_iter()
             .flatten()
             .flatten()
             .map(|e| e.file_name().to_string_lossy().into_owned())
-            .filter(|address| *address != own)
             .map(|address| {
-                let folder = sysfs.folder(&address);
+                let folder = self.folder(&address);
                 Member {
                     driver: link_name(&folder.join("driver")),
                     bridge: read_hex(&folder.join("class")).is_some_and(|c| c >> 16 == 0x06),
@@ -61,7 +58,25 @@ impl Group {
                 }
             })
             .collect();
-        others.sort_by(|a, b| a.address.cmp(&b.address));
+        members.sort_by(|a, b| a.address.cmp(&b.address));
+        members
+    }
+
+    /// Whether a group holds Akida boards and, besides bridges, nothing else: who is granted it is granted no other device.
+    pub fn is_akida_group(&self, number: u32) -> bool {
+        let members = self.group_members(number);
+        members.iter().any(|m| m.akida) && members.iter().all(|m| m.akida || m.bridge)
+    }
+}
+
+impl Group {
+    /// The group of the function in `folder`.
+    pub(super) fn read(sysfs: &Sysfs, folder: &Path) -> Option<Self> {
+        let number: u32 = link_name(&folder.join("iommu_group"))?.parse().ok()?;
+        let own = folder.file_name()?.to_string_lossy().into_owned();
+        let group = sysfs.path("/sys/kernel/iommu_groups").join(number.to_string());
+        let mut others = sysfs.group_members(number);
+        others.retain(|m| m.address != own);
         Some(Self {
             number,
             kind: read_text(&group.join("type")).unwrap_or_else(|| "unknown".into()),

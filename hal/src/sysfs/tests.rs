@@ -135,6 +135,7 @@ fn lists_boards_with_all_that_sysfs_says() {
         (boards[3].group.is_none(), boards[3].link.is_up(), boards[3].power_state.as_str()),
         (true, false, "D3cold")
     );
+    assert_eq!([14, 15, 16, 99].map(|g| sysfs.is_akida_group(g)), [true, false, true, false], "a sound card is in 15");
     assert!(sysfs.has_iommu() && sysfs.has_vfio_pci() && !sysfs.has_iommufd());
     assert_eq!(Sysfs::at("/nonexistent").boards().expect("no PCI is no error").len(), 0);
 }

@@ -109,6 +109,7 @@ fn one(report: &mut Report, sysfs: &Sysfs, board: &PciBoard) {
         }
     }
     report.say("killed in mid-transfer", killed(address));
+    report.say("asked back while in use", asked_back(address));
     report.say("selftest", ctl(&["selftest", address], 0));
     report.say("info", ctl(&["info", address], 0));
     report.say("reset", ctl(&["reset", address], 0));
@@ -185,6 +186,30 @@ fn timing(board: &Arc<dyn Board>) -> Result<String, String> {
         rates.push(format!("{name}: {rate:.1} MB/s"));
     }
     Ok(format!("BAR read {read:.1?}, {}", rates.join(", ")))
+}
+
+/// The kernel wants the board back while it is open: our own tool refuses to ask for that, an administrator who does it all
+/// the same gets it as soon as the driver lets go, and the driver is told to.
+fn asked_back(address: &str) -> Result<String, String> {
+    let board = VfioBoard::open(address).map_err(|e| e.to_string())?;
+    ctl(&["unbind", address], 75)?;
+    let path = format!("/sys/bus/pci/devices/{address}/driver/unbind");
+    let asking = std::thread::spawn({
+        let address = address.to_string();
+        move || fs::write(path, address)
+    });
+    let told = match board.wait_interrupt(Duration::from_secs(20)) {
+        Err(e @ Error::Vfio(vfio::Error::Released { .. })) => e.to_string(),
+        other => return Err(format!("instead of Released: {other:?}")),
+    };
+    drop(board);
+    asking.join().map_err(|_| "panicked")?.map_err(|e| format!("unbind: {e}"))?;
+    match VfioBoard::open(address).map(|_| ()) {
+        Err(Error::Vfio(vfio::Error::WrongDriver { driver: None, .. })) => {}
+        other => return Err(format!("after unbinding: {other:?}")),
+    }
+    ctl(&["bind", address], 0)?;
+    Ok(told)
 }
 
 /// A process that dies while the board reads its memory: the kernel takes board and memory back, the next process opens
