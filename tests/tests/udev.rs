@@ -37,11 +37,7 @@ fn rule(line: &str) -> Result<Vec<Term>, String> {
         if !["==", "!=", "=", "+=", "-=", ":="].contains(&operator.trim()) {
             return Err(format!("operator {operator:?}"));
         }
-        terms.push(Term {
-            key: key.trim().into(),
-            operator: operator.trim().into(),
-            value: tail[1..=end].into(),
-        });
+        terms.push(Term { key: key.trim().into(), operator: operator.trim().into(), value: tail[1..=end].into() });
         rest = tail[end + 2..].trim_start();
         match rest.strip_prefix(',') {
             Some(more) => rest = more.trim_start(),
@@ -64,7 +60,8 @@ fn rules_are_well_formed_and_open_nothing_to_everybody() {
         for rule in &rules {
             for term in rule {
                 let name = term.key.split('{').next().expect("a key");
-                let (matches, assigns) = (["==", "!="].contains(&&*term.operator), term.operator == "=" || term.operator == "+=");
+                let (matches, assigns) =
+                    (["==", "!="].contains(&&*term.operator), term.operator == "=" || term.operator == "+=");
                 match name {
                     "ACTION" | "SUBSYSTEM" | "KERNEL" | "ATTR" | "ATTRS" => assert!(matches, "{file}: {term:?}"),
                     "PROGRAM" | "GROUP" | "MODE" | "LABEL" | "GOTO" | "RUN" => assert!(assigns, "{file}: {term:?}"),
@@ -107,7 +104,8 @@ fn rules_know_the_boards_the_driver_knows() {
 
 #[test]
 fn broken_rules_are_noticed() {
-    for bad in ["SUBSYSTEM", "SUBSYSTEM==\"vfio", "SUBSYSTEM \"vfio\"", "KERNEL==\"a\" MODE=\"0660\"", "A===\"b\"", ""] {
+    for bad in ["SUBSYSTEM", "SUBSYSTEM==\"vfio", "SUBSYSTEM \"vfio\"", "KERNEL==\"a\" MODE=\"0660\"", "A===\"b\"", ""]
+    {
         assert!(rule(bad).is_err(), "{bad:?}");
     }
 }
@@ -120,7 +118,10 @@ fn the_other_files_say_one_thing_each() {
     assert_eq!(lines("limits.d/akida.conf"), ["@akida - memlock unlimited"]);
     for line in lines("tmpfiles.d/akida.conf") {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        assert!(matches!(fields[..], ["d", path, "0755", "root", "root", "-"] if path.starts_with("/run/akida")), "{line}");
+        assert!(
+            matches!(fields[..], ["d", path, "0755", "root", "root", "-"] if path.starts_with("/run/akida")),
+            "{line}"
+        );
     }
 }
 
@@ -151,7 +152,10 @@ fn systemd_agrees() {
             Ok(o) => {
                 let said = String::from_utf8_lossy(&o.stderr).into_owned();
                 // Before systemd 254 there was neither `--dry-run` nor `verify`.
-                if said.contains("unrecognized option") || said.contains("Unknown command") || said.contains("unknown command") {
+                if said.contains("unrecognized option")
+                    || said.contains("Unknown command")
+                    || said.contains("unknown command")
+                {
                     println!("SKIP {program}: too old");
                 } else {
                     assert!(o.status.success(), "{program}: {said}");

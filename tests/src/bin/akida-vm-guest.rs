@@ -37,7 +37,7 @@ impl Report {
 }
 
 fn main() -> ExitCode {
-    env_logger::init();
+    env_logger::Builder::from_default_env().write_style(env_logger::WriteStyle::Never).init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["crash", address] => crash(address),
