@@ -1,0 +1,47 @@
+//! Damaged models end in a result: they are refused or quantized, and never break the converter.
+
+mod support;
+
+use akida_converter::calibrate::{Calibration, Range, Ranges};
+use akida_converter::quantize::QuantizeOptions;
+use akida_converter::{onnx, prepare, quantize};
+
+/// A range for every tensor of the prepared graph, so that quantization is reached whatever the graph has become.
+fn ranges(graph: onnx::Graph) -> Option<Ranges> {
+    let (graph, _) = prepare::prepare(graph, None).ok()?;
+    let names = graph.nodes.iter().flat_map(|node| node.outputs.clone());
+    let mut ranges = Ranges::new();
+    for name in names.chain(graph.inputs.iter().map(|input| input.name.clone())) {
+        ranges.insert(name, Range { min: vec![-1.0], max: vec![1.0] });
+    }
+    Some(ranges)
+}
+
+#[test]
+fn flipped_bits_and_bytes() {
+    let (mut read, mut quantized) = (0, 0);
+    for (file, step) in [
+        ("negative/zero_filter/model.onnx", 13),
+        ("bn_unfolded/model.onnx", 97),
+        ("norm_in_graph/model.onnx", 89),
+        ("branches/model.onnx", 61),
+        ("pad_inner/model.onnx", 211),
+        ("act_lut/model.onnx", 83),
+    ] {
+        let whole = std::fs::read(support::data().join(file)).unwrap();
+        for (turn, at) in (0..whole.len()).step_by(step).enumerate() {
+            let mut bytes = whole.clone();
+            bytes[at] = match turn % 3 {
+                0 => bytes[at] ^ (1 << (turn % 8)),
+                1 => bytes[at].wrapping_add(1),
+                _ => 0,
+            };
+            let Ok(graph) = onnx::parse(bytes.into(), file, None) else { continue };
+            read += 1;
+            let Some(ranges) = ranges(graph.clone()) else { continue };
+            let result = quantize(graph, &Calibration::Ranges(&ranges), &QuantizeOptions::default(), &mut |_, _| {});
+            quantized += usize::from(result.is_ok());
+        }
+    }
+    assert!(read > 100 && quantized > 100, "{read} read, {quantized} quantized");
+}
