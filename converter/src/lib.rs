@@ -2,8 +2,10 @@
 //!
 //! [`fn@quantize`] takes a float graph the whole way: [`prepare`] rewrites it until its chains of nodes are layers of the
 //! chip, [`calibrate`] observes the ranges of its tensors, [`mod@quantize`] makes integers of it. [`mod@import`] turns
-//! the quantized graph into a model; [`convert`] does all of it with a file.
+//! the quantized graph into a model; [`convert`] does all of it with a file. That is the way to Akida 2.0;
+//! [`mod@akida1`] is the one to Akida 1.0, whose integers are of another kind.
 
+pub mod akida1;
 pub mod calibrate;
 mod convert;
 pub mod import;

@@ -1,6 +1,7 @@
 //! What the tests that cross crates share.
 
 pub mod akida1;
+pub mod akida1_nets;
 pub mod conformance;
 pub mod generate;
 pub mod suite;

@@ -1,0 +1,88 @@
+//! What a user may want to know about a network quantized for Akida 1.0.
+
+/// An exact rewriting that was done, or a limit that was met.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Note {
+    /// A depthwise convolution with something between it and a pointwise one.
+    DepthwiseAsStandard {
+        /// Its name.
+        layer: String,
+        /// Channels.
+        channels: usize,
+    },
+    /// Depthwise and pointwise of the first layer in one kernel.
+    Multiplied {
+        /// Its name.
+        layer: String,
+    },
+    /// An average of activations that the next dense layer took over.
+    AverageInDense {
+        /// Name of the dense layer.
+        layer: String,
+        /// Positions averaged.
+        positions: usize,
+    },
+    /// A kernel got zeros around it, so that its windows are those of SAME padding.
+    Embedded {
+        /// Its name.
+        layer: String,
+        /// (height, width) before.
+        from: [usize; 2],
+        /// After.
+        to: [usize; 2],
+    },
+    /// A threshold or step outside the chip's width was held at its limit.
+    Held {
+        /// Name of the layer.
+        layer: String,
+        /// How many filters.
+        filters: usize,
+    },
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::DepthwiseAsStandard { layer, channels } => write!(
+                f,
+                "'{layer}': depthwise without a pointwise convolution directly behind it is no layer of Akida 1.0; it \
+                 became a full convolution with zeros, exact but with {channels} times the weights. Train without the \
+                 ReLU between depthwise and pointwise to save them"
+            ),
+            Self::Multiplied { layer } => {
+                write!(
+                    f,
+                    "'{layer}': depthwise and pointwise of the first layer were multiplied into one kernel, exact"
+                )
+            }
+            Self::AverageInDense { layer, positions } => write!(
+                f,
+                "'{layer}': Akida 1.0 cannot average activations; the dense layer takes all {positions} positions with \
+                 the same weights, exact but with {positions} times the weights. Train with the average pooling before \
+                 the ReLU to save them"
+            ),
+            Self::Embedded { layer, from, to } => write!(
+                f,
+                "'{layer}': kernel {}x{} became {}x{} with zeros around it, so that its padding is SAME, exact",
+                from[0], from[1], to[0], to[1]
+            ),
+            Self::Held { layer, filters } => {
+                write!(f, "'{layer}': thresholds or steps of {filters} filters were held at the limits of the chip")
+            }
+        }
+    }
+}
+
+/// How well one layer is met on the calibration data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerReport {
+    /// Its name.
+    pub layer: String,
+    /// Bits of its weights.
+    pub weight_bits: u8,
+    /// Bits of its output; 32 for potentials.
+    pub output_bits: u8,
+    /// Squared error of its output over the square of the output, on quantized inputs.
+    pub relative_error: f64,
+}
