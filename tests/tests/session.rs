@@ -310,3 +310,26 @@ fn what_is_no_batch_is_refused() {
     let raw = ndarray::ArrayD::<u8>::zeros(vec![2, 28, 28, 1]);
     assert_eq!(session.infer(Batch::Raw(raw.view())).expect("runs").floats[0].shape(), [2, 10]);
 }
+
+#[test]
+fn the_host_alone_gives_the_integers_of_the_reference() {
+    for target in [Target::Akida2, Target::Akd1000] {
+        for seed in seeds(40) {
+            let model = generate::model(target, seed);
+            let samples = samples(&model, seed, 3);
+            let mut host = HostNetwork::prepare(&model).unwrap_or_else(|e| panic!("{target:?} seed {seed}: {e}"));
+            for (sample, expected) in samples.iter().zip(expected(&model, &samples)) {
+                let outputs = host.run(sample).expect("a sample of the model");
+                for (output, values) in model.outputs.iter().zip(outputs) {
+                    let tensor = model.tensor(output.tensor);
+                    assert!(
+                        values.integers(tensor) == expected[output.tensor],
+                        "{target:?} seed {seed}: {}",
+                        tensor.name
+                    );
+                }
+            }
+            host.run(&samples[0][1..]).expect_err("too short an input is refused");
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod check;
 mod error;
 mod host;
 mod inputs;
+mod network;
 mod pipeline;
 mod run;
 mod values;
@@ -25,6 +26,7 @@ use akida_kernels::Scratch;
 use ndarray::{ArrayD, IxDyn};
 
 pub use error::SessionError;
+pub use network::HostNetwork;
 pub use values::{Batch, CallStatistics, ComputedBy, Intermediate, Outputs, SequenceStatistics, Values};
 
 use self::host::HostWork;
