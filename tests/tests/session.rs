@@ -10,7 +10,7 @@ use akida_hal::regs::top;
 use akida_runtime::mapping::{MapOptions, Mode, Sequences};
 use akida_runtime::model::{Model, Target};
 use akida_runtime::reference::{Reference, Rules};
-use akida_runtime::session::{Batch, ComputedBy, Detail, Outputs, Session, SessionError, SessionOptions};
+use akida_runtime::session::{Batch, ComputedBy, Detail, HostNetwork, Outputs, Session, SessionError, SessionOptions};
 use akida_simulator::{Model as BoardModel, SimBoard, SimSpec};
 use akida_tests::conformance::{Case, root};
 use akida_tests::generate::{self, Random};
