@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use akida_hal::board::Bar;
+use akida_hal::board::{Bar, Chip};
 use akida_hal::device::Completion;
 use akida_hal::sysfs::{PciBoard, Sysfs};
 use akida_hal::transport::{PcieTransport, Segment, Transport, TransportOptions};
@@ -42,12 +42,12 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["crash", address] => crash(address),
         ["user", address] => user(address),
-        ref models => all(models),
+        ref networks => all(networks),
     }
 }
 
-/// The whole run; `models` are `MODEL=INPUT` pairs of files.
-fn all(models: &[&str]) -> ExitCode {
+/// The whole run; `networks` are `CHIP:COUNT:FILES`, as tests/vm/run makes them.
+fn all(networks: &[&str]) -> ExitCode {
     let mut report = Report { failed: 0 };
     let sysfs = Sysfs::system();
     let boards = match sysfs.boards() {
@@ -67,8 +67,12 @@ fn all(models: &[&str]) -> ExitCode {
         report.say("boards at once", at_once(&boards));
     }
     for board in &boards {
-        for pair in models {
-            report.say("network", network(&board.address, pair));
+        for text in networks {
+            match Network::parse(text) {
+                Some(network) if board.chip == Some(network.chip) => report.say("network", network.run(&board.address)),
+                Some(_) => {}
+                None => report.say("network", Err(format!("{text:?} is no CHIP:COUNT:FILES"))),
+            }
         }
         report.say("unbind", ctl(&["unbind", &board.address], 0));
         report.say("unbind again", ctl(&["unbind", &board.address], 0));
@@ -337,19 +341,43 @@ fn fault_logged() -> Result<String, String> {
     }
 }
 
-/// Runs a network on the board and compares every layer with the reference.
-fn network(address: &str, pair: &str) -> Result<String, String> {
-    let (model, input) = pair.split_once('=').ok_or("not MODEL=INPUT")?;
-    let start = Instant::now();
-    let output = Command::new("/bin/akida-run")
-        .args([model, "--input", input, "--device", address, "--verify", "--show", "none"])
-        .output()
-        .map_err(|e| e.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let said = text.lines().filter(|l| !l.trim().is_empty()).collect::<Vec<_>>().join(" | ");
-    match output.status.code() {
-        Some(0) => Ok(format!("{said} ({:.1?})", start.elapsed())),
-        code => Err(format!("exit {code:?}: {said}")),
+/// A network to run: `FILES.onnx` on the samples of `FILES.npz`, whose outputs must be the bytes of `FILES.expected.npz`.
+struct Network<'a> {
+    chip: Chip,
+    count: &'a str,
+    files: &'a str,
+}
+
+impl<'a> Network<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.splitn(3, ':');
+        let chip = match parts.next()? {
+            "akd1000" => Chip::Akd1000,
+            "akd1500" => Chip::Akd1500,
+            "akida2" => Chip::Akida2,
+            _ => return None,
+        };
+        Some(Self { chip, count: parts.next()?, files: parts.next()? })
+    }
+
+    fn run(&self, address: &str) -> Result<String, String> {
+        let start = Instant::now();
+        let (model, samples) = (format!("{}.onnx", self.files), format!("{}.npz", self.files));
+        let output = Command::new("/bin/akida-run")
+            .args([&*model, "--input", &*samples, "--limit", self.count, "--device", address, "--show", "none"])
+            .args(["--output", "/tmp/out.npz", "--raw"])
+            .output()
+            .map_err(|e| e.to_string())?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said = text.trim().replace('\n', "\n        ");
+        if !output.status.success() {
+            return Err(format!("exit {:?}: {said}", output.status.code()));
+        }
+        let read = |path: &str| fs::read(path).map_err(|e| format!("{path}: {e}"));
+        if read("/tmp/out.npz")? != read(&format!("{}.expected.npz", self.files))? {
+            return Err(format!("other numbers than in process: {said}"));
+        }
+        Ok(format!("{} samples, every byte as in process, in {:.1?}\n        {said}", self.count, start.elapsed()))
     }
 }
 
