@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use akida_hal::device::Verify;
 use akida_simulator::FaultPlan;
 use clap::builder::TypedValueParser;
 use clap::{Parser, ValueEnum};
@@ -107,6 +108,10 @@ pub struct Args {
     /// Wait for interrupts instead of polling
     #[arg(long, help_heading = "Board")]
     pub interrupts: bool,
+    /// What is read back from the board and compared. Default: programs; with --faults: jobs, so that even a flipped
+    /// address that hits valid memory is noticed
+    #[arg(long, value_name = "WHAT", help_heading = "Board")]
+    pub read_back: Option<ReadBack>,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -210,6 +215,28 @@ mod tests {
         assert!(indices("0-10", 10).unwrap_err().contains("sample 10"));
         for wrong in ["", "a", "3-2", "1,,2", "-1"] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
+
+/// What is read back from the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReadBack {
+    /// Nothing
+    Nothing,
+    /// Programs: tracks, registers and memories of NPs
+    Programs,
+    /// Also every input, descriptor and output, with one job in flight
+    Jobs,
+}
+
+impl Args {
+    /// How the driver is told to check what it moves.
+    pub fn verify_transfers(&self) -> Verify {
+        match (self.read_back, &self.faults) {
+            (Some(ReadBack::Nothing), _) => Verify::Off,
+            (Some(ReadBack::Programs), _) | (None, None) => Verify::Program,
+            (Some(ReadBack::Jobs), _) | (None, Some(_)) => Verify::Jobs,
         }
     }
 }

@@ -42,7 +42,10 @@ impl Engine {
         let simulation = device::Simulation { faults: args.faults.clone(), real_time: args.real_time };
         let board = device::open(&args.device, model.target, &simulation, |text| args.common.notice(text))?;
         let completion = if args.interrupts { Completion::Interrupt } else { Completion::Poll };
-        let device = Device::open(board, DeviceOptions { completion, ..DeviceOptions::default() })?;
+        let device = Device::open(
+            board,
+            DeviceOptions { completion, verify: args.verify_transfers(), ..DeviceOptions::default() },
+        )?;
         let options = SessionOptions { map: args.mapping.options(), jobs: args.jobs, ..SessionOptions::default() };
         Ok(Self { session: Session::open(model, device, options)? })
     }
