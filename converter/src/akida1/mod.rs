@@ -1,6 +1,6 @@
 //! Quantization for Akida 1.0 (AKD1000, AKD1500): from a float network to thresholds and steps.
 //!
-//! The network becomes a chain of layers ([`chain`], [`mod@read`]), which are quantized one after another, first to last:
+//! The network becomes a chain of layers (`chain`, `read`), which are quantized one after another, first to last:
 //! each sees on its input the integers that the layers before it really give for the calibration samples, and is fitted
 //! to what the float network has on its output, so that what one layer loses the next can make up for. Everything aims
 //! at the rule of the chip (quantization.md 6.4), not at a graph that is converted later. docs/quantization-1.0.md says
@@ -8,14 +8,14 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | [`mod@read`] | which nodes make which layer, and what is refused |
-//! | [`equalize`] | scales of channels between two layers |
-//! | [`input`] | floats to the first integers |
-//! | [`layer`] | one layer from end to end |
-//! | [`fit`], [`separable`] | integer weights with the least error |
-//! | [`steps`] | unit of an activation, thresholds, steps |
-//! | [`maps`] | exact sums over feature maps |
-//! | [`build`] | the model |
+//! | `read` | which nodes make which layer, and what is refused |
+//! | `equalize` | scales of channels between two layers |
+//! | `input` | floats to the first integers |
+//! | `layer` | one layer from end to end |
+//! | `fit`, `separable` | integer weights with the least error |
+//! | `steps` | unit of an activation, thresholds, steps |
+//! | `maps` | exact sums over feature maps |
+//! | `build` | the model |
 
 mod build;
 mod chain;
