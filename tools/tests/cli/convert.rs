@@ -28,6 +28,12 @@ fn quantizing_with_given_ranges_prints_the_reference_graph() {
         panic!("int32")
     };
     assert_eq!(got, want.slice(ndarray::s![..100, ..]).to_owned().into_dyn());
+
+    // What was saved is a whole quantized graph: it can be imported, and is the same model.
+    let again = d.join("again.akm");
+    akida_convert("import {} --target akida2 -o {}", &[&quantized, &again]).ok();
+    let show = |path| akida_convert("show {} --format json", &[path]).ok().out;
+    assert_eq!(show(&model), show(&again));
 }
 
 #[test]
