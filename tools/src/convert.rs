@@ -1,5 +1,6 @@
 //! `akida-convert`: ONNX in, models out.
 
+mod akida1;
 mod args;
 mod check;
 mod map;

@@ -30,7 +30,7 @@ Exit codes: 0 done, 64 usage, 65 bad or unsupported model, 66 no input, 70 inter
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Quantize a float ONNX network with samples and convert it
-    Quantize(Quantize),
+    Quantize(Box<Quantize>),
     /// Convert an ONNX network that QuantizeML has quantized already
     Import(Import),
     /// Print a network: a summary of an .akm, the graph of an .onnx
@@ -65,6 +65,12 @@ pub struct Quantize {
     /// Print the quantized graph
     #[arg(long)]
     pub print_graph: bool,
+    /// Bits of the first layer's weights, of all other weights and of activations, for akd1000 and akd1500
+    #[arg(long, value_name = "8/4/4", help_heading = "Quantization")]
+    pub bits: Option<String>,
+    /// Another number of bits for the weights and the output of one layer, for akd1000 and akd1500; any number of times
+    #[arg(long, value_name = "LAYER=W/A", help_heading = "Quantization")]
+    pub layer_bits: Vec<String>,
     /// Integers the first layer takes
     #[arg(long, default_value = "uint8", value_name = "TYPE", help_heading = "Quantization")]
     pub input_dtype: InputDtype,

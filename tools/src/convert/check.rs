@@ -9,7 +9,7 @@ use akida_runtime::model::Model;
 use serde::Serialize;
 
 use super::args::{Check, Format};
-use super::{is_onnx, quantize};
+use super::{akida1, is_onnx, quantize};
 use crate::command::Common;
 use crate::device::board_of;
 use crate::exit::{Exit, Failure};
@@ -110,7 +110,13 @@ fn load(args: &Check, common: &Common) -> Result<(Model, Vec<String>, Vec<String
         let imported = import(&graph, options).map_err(ConvertError::from)?;
         return Ok((imported.model, Vec::new(), imported.float_tail));
     }
-    let rough = quantize::rough(&args.model, args.target, common)?;
+    if args.target.is_v1() {
+        let rough = akida1::rough(&args.model, args.target)?;
+        let notes = rough.notes.iter().map(ToString::to_string);
+        let warnings = rough.warnings.iter().map(ToString::to_string).chain(notes).collect();
+        return Ok((rough.model, warnings, Vec::new()));
+    }
+    let rough = quantize::rough(&args.model, common)?;
     // Noise is what was asked for.
     let random =
         |w: &&akida_converter::quantize::Warning| !matches!(w, akida_converter::quantize::Warning::RandomSamples);

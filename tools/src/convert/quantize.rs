@@ -9,7 +9,9 @@ use akida_converter::onnx::{self, DType};
 use akida_converter::quantize::{InputType, QuantizeOptions};
 use akida_converter::{ConvertError, Converted};
 use akida_runtime::model::{Model, Target};
+use ndarray::ArrayD;
 
+use super::akida1;
 use super::args::{Import, InputDtype, Quantize};
 use crate::command::Common;
 use crate::exit::{Exit, Failure};
@@ -18,7 +20,10 @@ use crate::terminal::progress;
 
 /// Quantizes and converts a float network.
 pub fn run(args: &Quantize, common: &Common, out: &mut dyn Write) -> Result<Exit, Failure> {
-    refuse_v1(args.target)?;
+    if args.target.is_v1() {
+        return run_akida1(args, common);
+    }
+    refuse_bits(args)?;
     let converted = convert(args, common)?;
     let Converted { model, float_tail, quantized } = &converted;
     for warning in &quantized.warnings {
@@ -45,6 +50,18 @@ pub fn run(args: &Quantize, common: &Common, out: &mut dyn Write) -> Result<Exit
     Ok(Exit::Done)
 }
 
+/// The same for Akida 1.0.
+fn run_akida1(args: &Quantize, common: &Common) -> Result<Exit, Failure> {
+    akida1::refuse_foreign(args)?;
+    let quantized = akida1::quantize(args, read_samples(args)?.view(), common)?;
+    for warning in &quantized.warnings {
+        common.notice(format_args!("warning: {warning}"));
+    }
+    quantized.model.save(&args.output)?;
+    wrote(&args.output, &quantized.model, common);
+    Ok(Exit::Done)
+}
+
 /// The conversion without files written.
 fn convert(args: &Quantize, common: &Common) -> Result<Converted, Failure> {
     let options = QuantizeOptions {
@@ -64,6 +81,11 @@ fn convert(args: &Quantize, common: &Common) -> Result<Converted, Failure> {
         })?;
         return through(&args.model, &Calibration::Ranges(&ranges), &options, common);
     }
+    through(&args.model, &Calibration::Samples(read_samples(args)?.view()), &options, common)
+}
+
+/// Calibration samples as the network takes them.
+fn read_samples(args: &Quantize) -> Result<ArrayD<f32>, Failure> {
     let Some(path) = &args.samples else {
         return Err(Failure::new(Exit::Usage, "neither --samples nor --ranges is given", "give calibration samples"));
     };
@@ -73,8 +95,7 @@ fn convert(args: &Quantize, common: &Common) -> Result<Converted, Failure> {
     let bytes = input.is_some_and(|ty| ty.dtype == Some(DType::U8));
     let normalize = if args.mean.is_empty() { None } else { Some(Normalize::new(&args.mean, &args.std)?) };
     let preparation = Preparation { normalize, resize: args.resize };
-    let floats = samples::read_floats(path, dims.as_deref(), bytes, &preparation)?;
-    through(&args.model, &Calibration::Samples(floats.view()), &options, common)
+    samples::read_floats(path, dims.as_deref(), bytes, &preparation)
 }
 
 /// Converts with a bar over the calibration.
@@ -94,8 +115,7 @@ fn through(
 }
 
 /// A float network as a model, calibrated with noise: enough to know whether and where its layers run.
-pub fn rough(path: &Path, target: Target, common: &Common) -> Result<Converted, Failure> {
-    refuse_v1(target)?;
+pub fn rough(path: &Path, common: &Common) -> Result<Converted, Failure> {
     through(path, &Calibration::Random(1), &QuantizeOptions::default(), common)
 }
 
@@ -131,14 +151,11 @@ fn wrote(path: &Path, model: &Model, common: &Common) {
     ));
 }
 
-/// Akida 1.0 wants 4-bit weights and thresholds: another quantization, which this release does not make.
-fn refuse_v1(target: Target) -> Result<(), Failure> {
-    match target {
-        Target::Akida2 => Ok(()),
-        Target::Akd1000 | Target::Akd1500 => Err(Failure::new(
-            Exit::Data,
-            format!("this release quantizes for akida2 only, not for {target}"),
-            "use --target akida2; the simulated board sim:akida2 runs it",
-        )),
+/// Refuses options that belong to Akida 1.0 only.
+fn refuse_bits(args: &Quantize) -> Result<(), Failure> {
+    if args.bits.is_none() && args.layer_bits.is_empty() {
+        return Ok(());
     }
+    let message = "--bits and --layer-bits are for akd1000 and akd1500: akida2 has 8 bits throughout";
+    Err(Failure::new(Exit::Usage, message, "leave them out, or choose another --target"))
 }

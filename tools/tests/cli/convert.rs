@@ -51,6 +51,28 @@ fn calibrating_with_samples_works_from_npz() {
     akida_convert(quantize, &[&case("model.onnx"), &digits, &model]).ok();
 }
 
+/// The tutorial network with 4 bits on a simulated AKD1000, nothing on the host.
+#[test]
+fn quantizing_for_akida_1_runs_on_its_boards() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, digits) = (dir.path().join("m.akm"), digits(dir.path(), 50));
+    let quantize = "quantize {} --target akd1000 --samples {} -o {}";
+    akida_convert(quantize, &[&case("model.onnx"), &case("calib.npz"), &model]).ok();
+    let ended = akida_run("{} -d sim:akd1000 -i {} --mean 0.5 --std 0.5 --show none", &[&model, &digits]).ok();
+    assert!(ended.out.contains("accuracy   1.0000"), "{}", ended.out);
+    akida_run("{} -d sim:akd1500 -i {}", &[&model, &digits]).expect(65, "made for akd1000");
+    for (option, said) in [("--bits 8/3/4", "8/3/4"), ("--layer-bits x=4/4", "'x'"), ("--layer-bits x", "WEIGHTS")] {
+        let line = format!("{quantize} {option}");
+        let ended = akida_convert(&line, &[&case("model.onnx"), &case("calib.npz"), &model]);
+        assert!([64, 65].contains(&ended.code) && ended.err.contains(said), "{option}: {} {}", ended.code, ended.err);
+    }
+    let foreign = format!("{quantize} --print-graph");
+    akida_convert(&foreign, &[&case("model.onnx"), &case("calib.npz"), &model]).expect(64, "--print-graph");
+    let other = "quantize {} --target akida2 --samples {} -o {} --bits 8/4/4";
+    akida_convert(other, &[&case("model.onnx"), &case("calib.npz"), &model]).expect(64, "--bits");
+    akida_convert("check {} --target akd1500", &[&case("model.onnx")]).ok();
+}
+
 /// The table users know, to the byte.
 #[test]
 fn show_prints_the_summary() {

@@ -83,8 +83,6 @@ fn a_model_for_another_target_is_refused_by_name() {
         akida_convert(&format!("check {{}} --target {board}"), &[model()]).expect(DATA, "made for akida2");
         let import = format!("import {{}} --target {board} -o {{}}");
         akida_convert(&import, &[&case("quantized.onnx"), &out]).expect(DATA, "quantized for akida2");
-        let quantize = format!("quantize {{}} --target {board} --samples {{}} -o {{}}");
-        akida_convert(&quantize, &[&case("model.onnx"), &case("calib.npz"), &out]).expect(DATA, board);
     }
     assert!(!out.exists());
 }

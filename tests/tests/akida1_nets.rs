@@ -1,0 +1,117 @@
+//! Float networks to Akida 1.0 with the default options: accuracy on a simulated AKD1000, hardware only, against the
+//! float network and a peer, and every integer against the reference.
+
+use std::sync::Arc;
+
+use akida_converter::akida1::{Options, convert};
+use akida_hal::device::{Device, DeviceOptions};
+use akida_runtime::mapping::MapOptions;
+use akida_runtime::model::{Model, Target};
+use akida_runtime::reference::{Reference, Rules};
+use akida_runtime::session::{Batch, Session, SessionOptions};
+use akida_simulator::{Model as BoardModel, SimBoard, SimSpec};
+use akida_tests::akida1_nets::{NAMES, Net, correct, net};
+
+fn quantize(net: &Net, bits: &str, target: Target) -> Model {
+    let options = Options { bits: bits.parse().expect("bits"), ..Options::new(target) };
+    convert(&net.model, net.calibration.view(), &options, &mut |_, _| {})
+        .unwrap_or_else(|e| panic!("{} at {bits}: {e}", net.name))
+        .model
+}
+
+fn open(model: Model, board: BoardModel) -> Session {
+    let board = Arc::new(SimBoard::open(&SimSpec::new(board)).expect("a simulated board opens"));
+    let device = Device::open(board, DeviceOptions::default()).expect("the device opens");
+    let map = MapOptions { hw_only: true, ..MapOptions::default() };
+    Session::open(Arc::new(model), device, SessionOptions { map, ..SessionOptions::default() })
+        .unwrap_or_else(|e| panic!("{e}: {:?}", std::error::Error::source(&e)))
+}
+
+/// Correct answers on each set of the network.
+fn accuracy(net: &Net, bits: &str) -> Vec<(&'static str, usize, usize)> {
+    let mut session = open(quantize(net, bits, Target::Akd1000), BoardModel::Akd1000);
+    let mut count = |test: &akida_tests::akida1_nets::Test| {
+        let outputs = session.infer(Batch::Float(test.samples.view())).unwrap_or_else(|e| panic!("{}: {e}", net.name));
+        (test.name, correct(&outputs.floats[0], &test.labels), test.labels.len())
+    };
+    net.tests.iter().map(&mut count).collect()
+}
+
+/// Never below the peer beyond noise, and at least half of what the peer loses against float recovered where that is
+/// five images or more.
+#[test]
+fn four_bits_keep_the_accuracy() {
+    for name in NAMES {
+        let net = net(name);
+        for (set, found, of) in accuracy(&net, "8/4/4") {
+            let (float, peer) = (net.float(set), net.peer("8/4/4", set));
+            println!("{name} {set}: {found} of {of}, float {float}, peer {peer}");
+            // Less than one standard deviation of what two equally good networks differ by (README of the data).
+            let noise = 3;
+            assert!(found + noise >= peer, "{name} {set}: {found}, the peer has {peer}");
+            if float >= peer + 5 {
+                let half = peer + (float - peer).div_ceil(2);
+                assert!(found >= half, "{name} {set}: {found}, float has {float}, the peer {peer}");
+            }
+        }
+    }
+}
+
+/// Weights of -1, 0, 1 and activations of 0 to 3, without training: floors in images.
+#[test]
+fn two_bits_stay_usable() {
+    let floors = [
+        ("mnist_cnn", "test", 1940),
+        ("vgg_mnist", "test", 1970),
+        ("vgg_mnist", "test_hard", 1900),
+        ("vgg_digits8", "test", 588),
+        ("vgg_digits8", "test_hard", 560),
+        ("dscnn_mnist", "test", 1860),
+        ("dscnn_mnist", "test_hard", 1490),
+    ];
+    let mut compared = 0;
+    for name in NAMES {
+        let net = net(name);
+        for (set, found, of) in accuracy(&net, "8/2/2") {
+            let peer = net.peer("8/2/2", set);
+            println!("{name} {set}: {found} of {of}, float {}, peer {peer}", net.float(set));
+            let (_, _, floor) = floors.into_iter().find(|(n, s, _)| *n == name && *s == set).expect("a floor");
+            assert!(found >= floor, "{name} {set}: {found}, not {floor}");
+            assert!(found > peer, "{name} {set}: {found}, the peer has {peer}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, floors.len());
+}
+
+/// Both chips, 4 bits, 2 bits and mixed ones: every output is that of the reference.
+#[test]
+fn boards_give_the_integers_of_the_reference() {
+    for (name, bits, target, board) in [
+        ("vgg_digits8", "8/4/4", Target::Akd1000, BoardModel::Akd1000),
+        ("vgg_digits8", "8/2/2", Target::Akd1500, BoardModel::Akd1500),
+        ("vgg_digits8", "4/4/2", Target::Akd1500, BoardModel::Akd1500),
+        ("dscnn_mnist", "8/2/4", Target::Akd1000, BoardModel::Akd1000),
+        ("dscnn_mnist", "8/4/4", Target::Akd1500, BoardModel::Akd1500),
+        ("mnist_cnn", "8/4/4", Target::Akd1000, BoardModel::Akd1000),
+    ] {
+        let net = net(name);
+        let model = quantize(&net, bits, target);
+        let samples = net.tests[0].samples.slice_axis(ndarray::Axis(0), (0..6).into()).to_owned();
+        let bytes = akida_runtime::edge::quantize_input(&model, samples.view()).expect("samples of the model");
+        let mut reference = Reference::new(&model, Rules::Chip);
+        let last = model.outputs[0].tensor;
+        let expected: Vec<Vec<i32>> = bytes.iter().map(|b| reference.run(b).expect("a sample")[last].clone()).collect();
+        let outputs = open(model, board).infer(Batch::Float(samples.view())).expect("a batch");
+        for (sample, (found, expected)) in outputs.raw[0].outer_iter().zip(&expected).enumerate() {
+            assert!(found.iter().eq(expected), "{name} {bits} sample {sample}: {found} instead of {expected:?}");
+        }
+    }
+}
+
+/// The same network and samples give the same model, always.
+#[test]
+fn quantization_is_deterministic() {
+    let net = net("vgg_digits8");
+    assert!(quantize(&net, "8/4/4", Target::Akd1000) == quantize(&net, "8/4/4", Target::Akd1000));
+}
