@@ -14,10 +14,15 @@ use crate::measure::{Effort, Steps, in_turns};
 use crate::table;
 
 pub fn measure() {
+    let float = Float::load();
+    float.on_its_thread(|| beside(&float));
+}
+
+fn beside(float: &Float) {
     table::heading(
         "Conversion",
         "mnist_cnn from float ONNX to `.akm`, 128 samples for calibration. The peer of calibration is rten, which it is \
-         made with, running the same samples on one thread with all its optimizations and without a look at what is inside.",
+         made with, running the same samples on one thread (calibration uses rten's own choice) with all its optimizations and without a look at what is inside.",
     );
     let samples = digits::case().calibration();
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -33,7 +38,6 @@ pub fn measure() {
         let imported = steps.step("convert", || import(&graph, options).expect("a model"));
         steps.step("save", || imported.model.save(&file).expect("saved"));
     };
-    let float = Float::load();
     let inputs: Vec<_> = samples.axis_iter(Axis(0)).map(|s| Float::input(&s.to_owned(), 1)).collect();
     let mut run = || inputs.iter().for_each(|input| drop(black_box(float.run(input))));
     let effort = Effort { least: std::time::Duration::ZERO, ..Effort::LONG };

@@ -57,6 +57,11 @@ impl Float {
         Self { model, pool: Arc::new(ThreadPool::with_num_threads(1)) }
     }
 
+    /// Does work on the thread that rten computes on: handing each run over to another thread would be measured too.
+    pub fn on_its_thread(&self, work: impl FnOnce() + Send) {
+        self.pool.run(work);
+    }
+
     /// A batch of digits for [`run`](Self::run).
     pub fn input(digits: &ArrayD<f32>, count: usize) -> Value {
         let values: Vec<f32> = digits.iter().take(count * 28 * 28).copied().collect();

@@ -10,6 +10,11 @@ use crate::measure::{Effort, Time, in_turns};
 use crate::table;
 
 pub fn measure() {
+    let float = Float::load();
+    float.on_its_thread(|| beside(&float));
+}
+
+fn beside(float: &Float) {
     table::heading(
         "Network",
         "mnist_cnn, a digit at a time unless stated, one thread each, no board: the kernels on 8-bit integers; rten, a \
@@ -17,7 +22,7 @@ pub fn measure() {
          read. The ratio is how many times longer than the kernels. Kernels and reference give the same integers, which \
          is checked before.",
     );
-    let (model, pixels, float) = (digits::model(), digits::pixels(), Float::load());
+    let (model, pixels) = (digits::model(), digits::pixels());
     let floats = digits::floats();
     let mut host = HostNetwork::prepare(&model).expect("a valid model");
     let mut reference = Reference::new(&model, Rules::Chip);
