@@ -49,7 +49,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = if flags.iter().any(|f| f == "--default") { settings()[..1].to_vec() } else { settings() };
     println!("| network | bits | tools | test | test_hard |");
     println!("|---|---|---|---|---|");
-    let show = |values: &[usize]| values.iter().map(|v| format!("{v} | ")).collect::<String>();
+    let show = |values: &[usize]| {
+        let cell = |set: usize| values.get(set).map_or("-".into(), ToString::to_string);
+        format!("{} | {} |", cell(0), cell(1))
+    };
     for name in &names {
         let net = net(name);
         let sets: Vec<&str> = net.tests.iter().map(|t| t.name).collect();

@@ -23,15 +23,6 @@ pub enum Note {
         /// Positions averaged.
         positions: usize,
     },
-    /// A kernel got zeros around it, so that its windows are those of SAME padding.
-    Embedded {
-        /// Its name.
-        layer: String,
-        /// (height, width) before.
-        from: [usize; 2],
-        /// After.
-        to: [usize; 2],
-    },
     /// A threshold or step outside the chip's width was held at its limit.
     Held {
         /// Name of the layer.
@@ -61,11 +52,6 @@ impl std::fmt::Display for Note {
                 "'{layer}': Akida 1.0 cannot average activations; the dense layer takes all {positions} positions with \
                  the same weights, exact but with {positions} times the weights. Train with the average pooling before \
                  the ReLU to save them"
-            ),
-            Self::Embedded { layer, from, to } => write!(
-                f,
-                "'{layer}': kernel {}x{} became {}x{} with zeros around it, so that its padding is SAME, exact",
-                from[0], from[1], to[0], to[1]
             ),
             Self::Held { layer, filters } => {
                 write!(f, "'{layer}': thresholds or steps of {filters} filters were held at the limits of the chip")
