@@ -116,6 +116,11 @@ impl DmaBuffer {
         Self { memory, iova, generation, owner }
     }
 
+    /// The memory itself, for who wraps a buffer in one of its own.
+    pub(crate) fn memory(&self) -> &Arc<DmaMemory> {
+        &self.memory
+    }
+
     /// Where the device finds the first byte.
     pub fn iova(&self) -> u64 {
         self.iova

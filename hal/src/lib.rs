@@ -25,6 +25,7 @@ pub mod selftest;
 pub mod sysfs;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 pub mod transport;
 pub mod vfio;
 pub mod vfio_user;

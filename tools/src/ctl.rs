@@ -9,8 +9,10 @@ mod open;
 mod selftest;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use akida_hal::sysfs::{self, Sysfs};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -39,7 +41,7 @@ const AFTER: &str = "\
 A board is a PCI address as lspci shows it (0000:03:00.0 or 03:00.0), a simulated one (sim:akd1000),
 or one in another process (vfio-user:SOCKET, served by akida-sim).
 
-Exit codes: 0 done, 64 usage, 69 no board, 70 internal, 71 system, 75 busy or time-out, 76 board error,
+Exit codes: 0 done, 1 traces differ, 64 usage, 65 no trace, 69 no board, 70 internal, 71 system, 75 busy or time-out, 76 board error,
 77 permission, 78 the machine is not set up for boards (docs/exit-codes.md).";
 
 #[derive(Clone, Debug, Subcommand)]
@@ -78,6 +80,25 @@ enum Command {
     Selftest {
         /// Board
         board: Which,
+        /// Write every access to the board to this file
+        #[arg(long, value_name = "FILE")]
+        trace: Option<PathBuf>,
+    },
+    /// Look at traces that --trace wrote
+    Trace {
+        #[command(subcommand)]
+        command: TraceCommand,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum TraceCommand {
+    /// Say where two traces part: accesses, in order, with host addresses by name; exit code 1 when they do
+    Compare {
+        /// A trace
+        first: PathBuf,
+        /// Another one
+        second: PathBuf,
     },
 }
 
@@ -109,7 +130,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
             )),
         },
         Command::Reset { board } => info::reset(&sysfs, board, &mut page),
-        Command::Selftest { board } => selftest::run(&sysfs, board, &mut page),
+        Command::Selftest { board, trace } => selftest::run(&sysfs, board, trace.as_deref(), &mut page),
+        Command::Trace { command: TraceCommand::Compare { first, second } } => trace::compare(first, second, &mut page),
     }
 }
 

@@ -16,3 +16,4 @@ pub mod run;
 pub mod samples;
 pub mod sim;
 pub mod terminal;
+pub mod trace;

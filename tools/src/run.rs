@@ -80,6 +80,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
         verify,
     };
 
+    engine.close()?;
+
     // Files first: what is promised is on disk before anything is said.
     if let Some(path) = &args.output {
         write_output(path, args, &model, &results)?;

@@ -1,5 +1,7 @@
 //! `akida-ctl selftest`.
 
+use std::path::Path;
+
 use akida_hal::board::Wake;
 use akida_hal::selftest::{self, Verdict};
 use akida_hal::sysfs::Sysfs;
@@ -8,6 +10,7 @@ use serde::Serialize;
 use super::Page;
 use super::open::Which;
 use crate::exit::{Exit, Failure, chain};
+use crate::trace::Trace;
 
 #[derive(Serialize)]
 struct Document {
@@ -29,8 +32,8 @@ struct Row {
 }
 
 /// Runs all checks; the exit code is that of the first failure.
-pub fn run(sysfs: &Sysfs, which: &Which, page: &mut Page<'_>) -> Result<Exit, Failure> {
-    let board = which.open(sysfs)?;
+pub fn run(sysfs: &Sysfs, which: &Which, trace: Option<&Path>, page: &mut Page<'_>) -> Result<Exit, Failure> {
+    let (board, trace) = Trace::start(trace, which.open(sysfs)?)?;
     let (name, simulated) = (board.identity().name.clone(), board.identity().simulated);
     let mut exit = Exit::Done;
     let mut checks: Vec<Row> = selftest::run(board.clone())
@@ -74,6 +77,8 @@ pub fn run(sysfs: &Sysfs, which: &Which, page: &mut Page<'_>) -> Result<Exit, Fa
         detail,
         took_microseconds,
     });
+    drop(board);
+    trace.map_or(Ok(()), Trace::finish)?;
     let document = Document { board: name, simulated, passed: exit == Exit::Done, checks };
     page.print("akida-ctl-selftest/1", &document, || text(&document))?;
     Ok(exit)

@@ -108,6 +108,9 @@ pub struct Args {
     /// Wait for interrupts instead of polling
     #[arg(long, help_heading = "Board")]
     pub interrupts: bool,
+    /// Write every access to the board to this file, for `akida-ctl trace compare`
+    #[arg(long, value_name = "FILE", help_heading = "Board")]
+    pub trace: Option<PathBuf>,
     /// What is read back from the board and compared. Default: programs; with --faults: jobs, so that even a flipped
     /// address that hits valid memory is noticed
     #[arg(long, value_name = "WHAT", help_heading = "Board")]

@@ -16,10 +16,13 @@ use crate::command::Common;
 use crate::device;
 use crate::exit::{Exit, Failure};
 use crate::terminal::progress;
+use crate::trace::Trace;
 
 /// A model on an opened board.
 pub struct Engine {
     session: Session,
+    /// Written when the session is gone.
+    trace: Option<Trace>,
 }
 
 /// What came back, batch first, in ONNX layout.
@@ -41,13 +44,20 @@ impl Engine {
     pub fn open(args: &Args, model: Arc<Model>) -> Result<Self, Failure> {
         let simulation = device::Simulation { faults: args.faults.clone(), real_time: args.real_time };
         let board = device::open(&args.device, model.target, &simulation, |text| args.common.notice(text))?;
+        let (board, trace) = Trace::start(args.trace.as_deref(), board)?;
         let completion = if args.interrupts { Completion::Interrupt } else { Completion::Poll };
         let device = Device::open(
             board,
             DeviceOptions { completion, verify: args.verify_transfers(), ..DeviceOptions::default() },
         )?;
         let options = SessionOptions { map: args.mapping.options(), jobs: args.jobs, ..SessionOptions::default() };
-        Ok(Self { session: Session::open(model, device, options)? })
+        Ok(Self { session: Session::open(model, device, options)?, trace })
+    }
+
+    /// Lets the board go, and writes the trace that was asked for.
+    pub fn close(self) -> Result<(), Failure> {
+        drop(self.session);
+        self.trace.map_or(Ok(()), Trace::finish)
     }
 
     /// Infers all samples: one byte per element, (height, width, channels).

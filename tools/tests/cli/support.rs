@@ -58,6 +58,11 @@ pub fn akida_convert(arguments: &str, paths: &[&Path]) -> Ended {
     run(command(env!("CARGO_BIN_EXE_akida-convert"), arguments, paths))
 }
 
+/// `akida-ctl`, in the same way.
+pub fn akida_ctl(arguments: &str, paths: &[&Path]) -> Ended {
+    run(command(env!("CARGO_BIN_EXE_akida-ctl"), arguments, paths))
+}
+
 /// A command that is not started yet, without the environment that would change what it does.
 pub fn command(program: &str, arguments: &str, paths: &[&Path]) -> Command {
     let mut paths = paths.iter();
