@@ -56,8 +56,8 @@ pub fn compare(first: &Path, second: &Path) -> Result<Comparison, Failure> {
         Ok(Box::new(BufReader::new(File::open(path).map_err(|e| Failure::input(path, &e))?)))
     };
     trace::compare(open(first)?, open(second)?).map_err(|error| {
-        let exit = match error {
-            TraceError::Read(_) => Exit::Io,
+        let exit = match &error {
+            TraceError::Read(source) if source.kind() != io::ErrorKind::InvalidData => Exit::Io,
             _ => Exit::Data,
         };
         let what = format!("cannot compare {} and {}", first.display(), second.display());
