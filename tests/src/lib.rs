@@ -5,3 +5,4 @@ pub mod akida1_nets;
 pub mod conformance;
 pub mod generate;
 pub mod suite;
+pub mod zoo;

@@ -11,7 +11,7 @@ pub struct MappingArgs {
     #[arg(long)]
     pub hw_only: bool,
     /// How many NPs to use
-    #[arg(long, default_value = "all", value_name = "HOW")]
+    #[arg(long, alias = "mapping-mode", default_value = "all", value_name = "HOW")]
     pub nps: Nps,
     /// Which layers go to the board where the host could compute them as well
     #[arg(long, default_value = "auto", value_name = "HOW")]
@@ -26,6 +26,9 @@ pub enum Nps {
     All,
     /// As few as possible
     Minimal,
+    /// As many as are useful, in as many passes as are worth reprogramming the mesh for every sample (akd1000, akd1500)
+    #[value(name = "hwpr")]
+    HwPr,
 }
 
 /// `--sequences`
@@ -46,6 +49,7 @@ impl MappingArgs {
             mode: match self.nps {
                 Nps::All => Mode::AllNps,
                 Nps::Minimal => Mode::Minimal,
+                Nps::HwPr => Mode::HwPr,
             },
             sequences: match self.sequences {
                 Which::Auto => Sequences::Auto,

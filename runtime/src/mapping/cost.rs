@@ -10,7 +10,12 @@
 //!
 //! With fewer sequences than two nothing is ever reprogrammed, so the last of two saves both programs.
 
-use super::HardwareSequence;
+use akida_hal::mesh::Mesh;
+
+use super::place::Seat;
+use super::split::{np_layer, sram_use};
+use super::stage::Stage;
+use super::{HardwareSequence, passes};
 
 /// What host kernels do at least.
 pub const HOST_MACS_PER_SECOND: u64 = 2_000_000_000;
@@ -39,4 +44,20 @@ pub fn not_worth(sequences: &[&HardwareSequence], batch: usize) -> Option<NotWor
     let macs = least.macs() * batch as u64;
     let threshold = saved as u64 * (HOST_MACS_PER_SECOND / PROGRAM_BYTES_PER_SECOND);
     (macs < threshold).then_some(NotWorth { index, macs, threshold })
+}
+
+/// Cycles to configure a mesh, per word: 999,868 for a program of 1,361,244 bytes (targets.md 4.4, 5.2).
+pub const CYCLES_PER_PROGRAM_WORD: u64 = 3;
+
+/// Rough cycles of a pass, to compare ways to cut: the busiest NP's multiply-adds of each layer, one a cycle, and, unless
+/// it is the only pass, the words it is configured with.
+pub fn pass_cycles(stages: &[Stage], seats: &[Seat], mesh: &Mesh, only: bool) -> u64 {
+    let generation = mesh.version.generation();
+    let words = |seat: &Seat| {
+        let stage = &stages[seat.stage];
+        let used = sram_use(&np_layer(stage, &seat.part), stage.is_hrc(), generation);
+        u64::from(used.filter + used.parameter + used.lut) / 4 + akida_hal::np::registers::COUNT as u64 + 8
+    };
+    let configured = if only { 0 } else { seats.iter().map(words).sum() };
+    passes::busiest(stages, seats) + configured * CYCLES_PER_PROGRAM_WORD
 }

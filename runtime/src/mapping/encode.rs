@@ -13,7 +13,7 @@ use akida_hal::program::{
 use akida_hal::regs::epg;
 
 use super::place::Seat;
-use super::split::{np_layer, sram_use};
+use super::split::{self, np_layer, sram_use};
 use super::stage::{Feed, Inbound, Role, Stage};
 use super::{MapError, PassPlan, Placed};
 use crate::model::{Activation, Layer, LayerKind, Model, ScaleOut, Tensor};
@@ -42,14 +42,12 @@ pub enum EncodeError {
 /// Words of one weight packet: a multiple of the address unit, and below the length from which XL counts.
 const CHUNK_WORDS: usize = 8192;
 
-/// Encodes one pass whose stage `output` leaves the mesh.
-pub fn pass(
-    model: &Model,
-    stages: &[Stage],
-    seats: &[Seat],
-    output: usize,
-    mesh: &Mesh,
-) -> Result<(PassPlan, Pass), MapError> {
+/// Words of one config descriptor's input: 16 bits (hardware.md 8.3).
+const MAX_TRACK_WORDS: usize = u16::MAX as usize;
+
+/// Encodes one pass, whose last stage's output leaves the mesh.
+pub fn pass(model: &Model, stages: &[Stage], seats: &[Seat], mesh: &Mesh) -> Result<(PassPlan, Pass), MapError> {
+    let output = stages.len().saturating_sub(1);
     let generation = mesh.version.generation();
     let (mut plan, mut pass) = (PassPlan::default(), Pass::default());
     for seat in seats {
@@ -70,17 +68,17 @@ pub fn pass(
             np: seat.np,
             kind: seat.kind,
             sram,
-            macs: macs(stage, &part),
+            macs: split::macs(stage, &seat.part),
             part,
         });
     }
     Ok((plan, pass))
 }
 
-/// The program of a sequence of passes.
-pub fn program(stages: &[Stage], passes: Vec<Pass>, input: &Tensor, output: usize, mesh: &Mesh) -> Program {
+/// The program of a sequence: `first` are the stages of its first pass, `last` is the stage whose output leaves.
+pub fn program(first: &[Stage], last: &Stage, passes: Vec<Pass>, input: &Tensor, mesh: &Mesh) -> Program {
     let u32s = |shape: [usize; 3]| shape.map(|n| n as u32);
-    let hrc = stages.iter().any(Stage::is_hrc);
+    let hrc = first.iter().any(Stage::is_hrc);
     let [height, width, channels] = input.shape;
     // The ranges of input events: 12 bits of row and column, 11 of channel, one position kept for the dummy event.
     let kind = if hrc {
@@ -92,7 +90,7 @@ pub fn program(stages: &[Stage], passes: Vec<Pass>, input: &Tensor, output: usiz
     } else {
         InputKind::Dense
     };
-    let last = &stages[output];
+    let passes = if passes.len() > 1 { passes.into_iter().map(joined).collect() } else { passes };
     Program {
         version: mesh.version,
         input: InputPort {
@@ -112,6 +110,19 @@ pub fn program(stages: &[Stage], passes: Vec<Pass>, input: &Tensor, output: usiz
         // Stage 0 has layer id 1, which is what these words send the input to.
         epg: epg::SEEN.iter().map(|&(offset, value)| EpgWrite { offset, value }).collect(),
     }
+}
+
+/// Tracks of a pass put together as far as one config descriptor carries them. The config DMA has few ring slots for all
+/// passes (hardware.md 8.1), fewer than there are NPs.
+fn joined(pass: Pass) -> Pass {
+    let mut tracks: Vec<Track> = Vec::new();
+    for track in pass.tracks {
+        match tracks.last_mut() {
+            Some(last) if last.words.len() + track.words.len() <= MAX_TRACK_WORDS => last.words.extend(track.words),
+            _ => tracks.push(track),
+        }
+    }
+    Pass { tracks, ..pass }
 }
 
 fn layer_id(stage: usize) -> u8 {
@@ -153,21 +164,6 @@ fn pad_value(stage: &Stage) -> [u8; 3] {
             [0, 1, 2].map(|c| if c < stage.input[2] { at(c).clamp(0, 255) as u8 } else { 0 })
         }
         _ => [0; 3],
-    }
-}
-
-fn macs(stage: &Stage, part: &NpLayer) -> u64 {
-    let [rows, columns, _] = stage.output();
-    let (all, mine) = ((rows * columns) as u64, u64::from(part.out_rows.len) * u64::from(part.out_columns.len));
-    let filters = u64::from(part.filters.len);
-    match stage.op {
-        Op::Dense => filters * u64::from(part.inputs.len),
-        Op::Separable => {
-            let taps = (stage.kernel[0] * stage.kernel[1]) as u64;
-            // The depthwise sums of all channels are made in every part.
-            stage.macs_per_filter() * (filters + taps) * mine / all.max(1)
-        }
-        _ => stage.macs_per_filter() * filters * mine / all.max(1),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`stage`], `facts`, `build` | model layers as hardware layers, with the layers that exact rewritings add |
 //! | [`split`] | a stage cut by filters, rows, columns or inputs so that each part fits one NP |
 //! | [`place`] | which NP holds which part |
+//! | [`passes`] | the stages of a sequence cut into passes where one does not hold them |
 //! | [`encode`] | parts as registers and SRAM packets |
 //! | [`sequences`] | the model cut into hardware and host sequences |
 //! | [`cost`] | when another hardware sequence is worth its reprogramming |
@@ -23,6 +24,7 @@ pub mod explain;
 mod facts;
 pub mod geometry;
 pub mod limits;
+pub mod passes;
 pub mod place;
 pub mod sequences;
 pub mod split;
@@ -42,9 +44,12 @@ use crate::model::{Model, Target, TensorId};
 pub enum Mode {
     /// As few as possible.
     Minimal,
-    /// As many as useful: layers with much work are cut further. The vendor's default too.
+    /// As many as useful in as few passes as possible: layers with much work are cut further. The vendor's default too.
     #[default]
     AllNps,
+    /// As many as useful in as many passes as are worth their reprogramming ([`cost::pass_cycles`]): fewer layers a pass
+    /// have more NPs each.
+    HwPr,
 }
 
 /// How many hardware sequences there may be.

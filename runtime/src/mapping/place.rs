@@ -30,7 +30,7 @@ fn short(rule: &'static str, what: &str, have: usize, need: usize) -> Reason {
         rule,
         limit: format!("{have} {what} on this mesh"),
         value: format!("{need} are needed, {} too many", need.saturating_sub(have)),
-        remedy: "the layers are cut into several sequences; a larger mesh holds more".into(),
+        remedy: "the layers are cut into several sequences or passes; a larger mesh holds more".into(),
     }
 }
 
@@ -56,7 +56,7 @@ pub fn place(stages: &mut [Stage], mesh: &Mesh, mode: Mode) -> Result<Vec<Seat>,
     }
     skips(stages, mesh)?;
     let mut cuts = cut(stages, mesh)?;
-    if mode == Mode::AllNps {
+    if mode != Mode::Minimal {
         refine(stages, &mut cuts, mesh);
     }
     for (stage, cut) in stages.iter_mut().zip(&cuts) {
@@ -203,14 +203,12 @@ fn no_unit_fits(stage: &Stage, mesh: &Mesh) -> Reason {
 fn refine(stages: &[Stage], cuts: &mut [Cut], mesh: &Mesh) {
     let have = Counts::of(mesh);
     let mut settled = vec![false; stages.len()];
+    let mut loads: Vec<u64> = stages.iter().zip(cuts.iter()).map(|(stage, cut)| split::load(stage, cut)).collect();
     loop {
-        let load = |i: usize, cuts: &[Cut]| {
-            stages[i].macs_per_filter() * stages[i].filters as u64 / cuts[i].nps().max(1) as u64
-        };
         let Some(i) = (0..stages.len())
             .filter(|&i| !settled[i])
-            .max_by_key(|&i| (load(i, cuts), usize::MAX - i))
-            .filter(|&i| load(i, cuts) > 0)
+            .max_by_key(|&i| (loads[i], usize::MAX - i))
+            .filter(|&i| loads[i] > 0)
         else {
             return;
         };
@@ -220,7 +218,12 @@ fn refine(stages: &[Stage], cuts: &mut [Cut], mesh: &Mesh) {
         match finer {
             Some(cut) => {
                 tried[i] = cut;
-                if have.without(stages, &tried).is_ok() { cuts.clone_from_slice(&tried) } else { settled[i] = true }
+                if have.without(stages, &tried).is_ok() {
+                    cuts.clone_from_slice(&tried);
+                    loads[i] = split::load(&stages[i], &cuts[i]);
+                } else {
+                    settled[i] = true;
+                }
             }
             None => settled[i] = true,
         }

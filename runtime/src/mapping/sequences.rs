@@ -8,7 +8,7 @@ use akida_hal::mesh::Mesh;
 
 use super::{
     HardwareOutput, HardwareSequence, HostSequence, HostStep, MapError, MapOptions, Mapping, Reason, Remark, Sequence,
-    Sequences, build, cost, encode, place, place::Seat, stage::Stage,
+    Sequences, build, cost, encode, passes,
 };
 use crate::model::{LayerKind, Model, TensorId};
 
@@ -118,6 +118,7 @@ impl Cutter<'_> {
             let demoted = host.iter().find(|(l, _)| *l == index).map(|(_, r)| r.clone());
             let outcome = match demoted {
                 Some(reason) => Outcome::Host(reason),
+                None if self.in_passes() => self.longest_in_passes(at, host)?,
                 None => self.longest(at, host)?,
             };
             let (steps, taken) = match outcome {
@@ -271,6 +272,44 @@ impl Cutter<'_> {
         inner.iter().all(|&l| !used_outside(l + 1))
     }
 
+    /// As [`longest`](Self::longest), of a mesh that reconfigures itself: whatever can be built fits into some number of
+    /// passes, so the whole rest is tried first, then what is before the layer that stopped it.
+    fn longest_in_passes(&self, at: usize, host: &[(usize, Reason)]) -> Result<Outcome, MapError> {
+        let demoted = |l: &usize| host.iter().find(|(h, _)| h == l);
+        let mut stopped: Option<(usize, Reason)> = None;
+        let mut end = self.needed.len();
+        if let Some(until) = self.needed[at..].iter().position(|l| demoted(l).is_some()) {
+            end = at + until;
+            stopped = demoted(&self.needed[end]).cloned();
+        }
+        while end > at {
+            let piece = &self.needed[at..end];
+            let ends = |what| (piece[piece.len() - 1], open_ended(what));
+            let refusal = match self.single_input(piece) {
+                None => ends("one tensor in"),
+                Some(_) if !self.single_output(piece) => ends("one tensor out"),
+                Some(input) => match self.plan(piece, input)? {
+                    Ok(planned) => {
+                        let (sequence, remarks) = self.encode(planned)?;
+                        return Ok(Outcome::Hardware { sequence: Box::new(sequence), stopped, remarks });
+                    }
+                    Err(refusal) => refusal,
+                },
+            };
+            // What stopped it lies in the piece, so the piece becomes shorter.
+            end = self.needed.partition_point(|l| *l < refusal.0).clamp(at, end - 1);
+            stopped = Some(refusal);
+        }
+        let (_, reason) = stopped.unwrap_or((self.needed[at], open_ended("one tensor out")));
+        Ok(Outcome::Host(reason))
+    }
+
+    /// Whether the mesh may be configured several times for one sample. Akida 1.0 has no other way to run a network that
+    /// is larger than its mesh without the host.
+    fn in_passes(&self) -> bool {
+        self.model.target.is_v1()
+    }
+
     /// Builds and places a piece.
     fn plan(&self, piece: &[usize], input: TensorId) -> Result<Result<Planned<'_>, build::Refusal>, MapError> {
         let last = piece[piece.len() - 1];
@@ -278,23 +317,32 @@ impl Cutter<'_> {
             Ok(built) => built,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut stages = built.stages;
-        Ok(match place::place(&mut stages, self.mesh, self.options.mode) {
-            Ok(seats) => Ok(Planned { layers: piece.to_vec(), input, stages, seats, remarks: built.remarks }),
-            Err(reason) => Err((last, reason)),
+        let indices: Vec<usize> = built.stages.iter().map(|s| s.index).collect();
+        Ok(match passes::plan(built.stages, self.mesh, self.options.mode, self.in_passes()) {
+            Ok(passes) => Ok(Planned { layers: piece.to_vec(), input, passes, remarks: built.remarks }),
+            Err((stage, reason)) => Err((indices.get(stage).copied().unwrap_or(last), reason)),
         })
     }
 
     fn encode(&self, planned: Planned) -> Result<(HardwareSequence, Vec<Remark>), MapError> {
-        let Planned { layers, input, stages, seats, remarks } = planned;
-        let (output, last) = (stages.len() - 1, layers[layers.len() - 1]);
-        let (plan, pass) = encode::pass(self.model, &stages, &seats, output, self.mesh)?;
-        let program = encode::program(&stages, vec![pass], self.model.tensor(input), output, self.mesh);
-        let output = match stages[output].slices {
-            1 => HardwareOutput::Tensor(last + 1),
-            slices => HardwareOutput::Slices { layer: last, slices },
+        let Planned { layers, input, passes, remarks } = planned;
+        let last_layer = layers[layers.len() - 1];
+        let (mut plans, mut encoded) = (Vec::new(), Vec::new());
+        for pass in &passes {
+            let (plan, pass) = encode::pass(self.model, &pass.stages, &pass.seats, self.mesh)?;
+            plans.push(plan);
+            encoded.push(pass);
+        }
+        let (Some(first), Some(last)) = (passes.first(), passes.last().and_then(|p| p.stages.last())) else {
+            let layer = self.model.layers[last_layer].name.clone();
+            return Err(MapError::Model { layer, what: "makes no hardware layer".into() });
         };
-        Ok((HardwareSequence { layers, input, output, passes: vec![plan], program }, remarks))
+        let program = encode::program(&first.stages, last, encoded, self.model.tensor(input), self.mesh);
+        let output = match last.slices {
+            1 => HardwareOutput::Tensor(last_layer + 1),
+            slices => HardwareOutput::Slices { layer: last_layer, slices },
+        };
+        Ok((HardwareSequence { layers, input, output, passes: plans, program }, remarks))
     }
 }
 
@@ -305,8 +353,7 @@ const PATIENCE: usize = 4;
 struct Planned<'m> {
     layers: Vec<usize>,
     input: TensorId,
-    stages: Vec<Stage<'m>>,
-    seats: Vec<Seat>,
+    passes: Vec<passes::Planned<'m>>,
     remarks: Vec<Remark>,
 }
 

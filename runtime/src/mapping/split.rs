@@ -342,20 +342,40 @@ pub fn dense(stage: &Stage, mesh: &Mesh, fnp2: usize, most_inputs: usize) -> Opt
     packet_fits.then_some(Cut::Dense(slices))
 }
 
-/// One more NP for a stage with the most work per NP: along filters while parts keep several, else along rows.
+/// Multiply-adds of a part, per sample.
+pub fn macs(stage: &Stage, part: &Part) -> u64 {
+    stage.macs(part.filters[1], [part.rows[1], part.columns[1]], part.inputs[1])
+}
+
+/// Multiply-adds of the part with the most of them: what a layer takes when its NPs work side by side.
+pub fn load(stage: &Stage, cut: &Cut) -> u64 {
+    cut.parts(stage).iter().map(|part| macs(stage, part)).max().unwrap_or(0)
+}
+
+/// The next number of shares above `parts` whose largest share is smaller.
+fn next_useful(total: usize, parts: usize) -> usize {
+    let largest = total.div_ceil(parts.max(1));
+    if largest > 1 { total.div_ceil(largest - 1) } else { parts + 1 }
+}
+
+/// A cut into more parts that leaves less to the NP with the most work: along filters while parts keep several, or along
+/// rows, whichever leaves less.
 pub fn finer(stage: &Stage, cut: &Cut, spare: usize, spare_fnp3: usize) -> Option<Cut> {
     match cut {
         Cut::Hrc => None,
         Cut::Grid { filters, rows, columns } => {
             let [all_rows, ..] = stage.output();
-            let more_filters = Cut::Grid { filters: filters + 1, rows: *rows, columns: *columns };
-            let more_rows = Cut::Grid { filters: *filters, rows: rows + 1, columns: *columns };
+            let (more_filters, more_rows) = (next_useful(stage.filters, *filters), next_useful(all_rows, *rows));
+            let by_filters = Cut::Grid { filters: more_filters, rows: *rows, columns: *columns };
+            let by_rows = Cut::Grid { filters: *filters, rows: more_rows, columns: *columns };
             let splittable = stage.axes[0].pool != PoolAxis::Global;
-            let by_filters = stage.filters >= (filters + 1) * 8;
-            let by_rows = splittable && all_rows >= (rows + 1) * 2;
-            [(by_filters, more_filters), (by_rows, more_rows)]
+            let now = load(stage, cut);
+            [(stage.filters >= more_filters * 8, by_filters), (splittable && all_rows >= more_rows * 2, by_rows)]
                 .into_iter()
-                .find(|(useful, finer)| *useful && finer.nps() - cut.nps() <= spare)
+                .filter(|(useful, finer)| *useful && finer.nps() - cut.nps() <= spare)
+                .map(|(_, finer)| (load(stage, &finer), finer))
+                .filter(|(load, _)| *load < now)
+                .min_by_key(|(load, _)| *load)
                 .map(|(_, finer)| finer)
         }
         Cut::Dense(slices) => {

@@ -104,8 +104,23 @@ impl Stage<'_> {
         [self.axes[0].len, self.axes[1].len, self.filters * self.slices]
     }
 
-    /// Multiply-adds of `filters` filters at every output position of one sample.
-    pub fn macs_per_filter(&self) -> u64 {
+    /// Multiply-adds of one sample for `filters` filters at rows x columns outputs; of a dense layer, for `filters` units
+    /// that see `inputs` inputs. The depthwise half of a separable layer makes the sums of all channels whatever the
+    /// number of filters, so NPs that share such a layer by filters all do it.
+    pub fn macs(&self, filters: usize, [rows, columns]: [usize; 2], inputs: usize) -> u64 {
+        let [all_rows, all_columns, _] = self.output();
+        let (all, mine) = ((all_rows * all_columns).max(1) as u64, (rows * columns) as u64);
+        let filters = filters as u64;
+        let rows_of_kernels = match self.op {
+            Op::Dense => return filters * inputs as u64,
+            Op::Separable => filters + (self.kernel[0] * self.kernel[1]) as u64,
+            _ => filters,
+        };
+        self.macs_per_filter() * rows_of_kernels * mine / all
+    }
+
+    /// Multiply-adds of one filter at every output position of one sample; of a separable layer, of its pointwise half.
+    fn macs_per_filter(&self) -> u64 {
         let taps = (self.kernel[0] * self.kernel[1] * self.fifo.max(1)) as u64;
         let channels = self.input[2] as u64;
         let positions = |axis: &Axis| {

@@ -1,0 +1,170 @@
+//! The stages of a hardware sequence cut into passes.
+//!
+//! Between two passes the board configures its mesh anew by itself and gives the first one's output to the second as its
+//! input (hardware.md 8.4: multi-pass through the config DMA). So a pass ends where exactly one tensor of activations
+//! goes on. What one FNP2 holds in device memory stays there for all passes: its address register is written once, when
+//! the program is loaded, so no FNP2 serves two passes.
+//!
+//! All ways to cut are compared, by dynamic programming over the stages:
+//!
+//! | mode | fewest of | then |
+//! |---|---|---|
+//! | `Minimal` | passes | NPs |
+//! | `AllNps` | passes | cycles |
+//! | `HwPr` | cycles, reprogramming included | passes |
+
+use akida_hal::mesh::{Mesh, NpTypes};
+
+use super::place::{Seat, place};
+use super::stage::{Feed, Inbound, Stage};
+use super::{Mode, Reason, cost, split};
+
+/// One pass: its stages, whose feeds are those of this pass, and who holds them.
+#[derive(Clone, Debug)]
+pub struct Planned<'m> {
+    /// In order; the last one's output leaves.
+    pub stages: Vec<Stage<'m>>,
+    /// Who holds which part.
+    pub seats: Vec<Seat>,
+}
+
+/// Cuts and places the stages of a sequence. `several`: there may be more than one pass.
+///
+/// Errors: the stage that does not fit, and why.
+pub fn plan<'m>(
+    stages: Vec<Stage<'m>>,
+    mesh: &Mesh,
+    mode: Mode,
+    several: bool,
+) -> Result<Vec<Planned<'m>>, (usize, Reason)> {
+    let last = stages.len().saturating_sub(1);
+    let mut whole = stages.clone();
+    let one = place(&mut whole, mesh, mode);
+    match one {
+        Ok(seats) if mode != Mode::HwPr || !several => return Ok(vec![Planned { stages: whole, seats }]),
+        Err(reason) if !several => return Err((last, reason)),
+        _ => {}
+    }
+    let ends = cheapest(&stages, mesh, mode)?;
+    let (mut mesh, mut passes) = (mesh.clone(), Vec::new());
+    let mut start = 0;
+    for end in ends {
+        let mut piece = cut_out(&stages, start, end);
+        let seats = place(&mut piece, &mesh, mode).map_err(|reason| (end - 1, reason))?;
+        for seat in seats.iter().filter(|s| s.kind == NpTypes::FNP2) {
+            mesh.nps.iter_mut().filter(|(np, _)| *np == seat.np).for_each(|(_, types)| types.remove(NpTypes::FNP2));
+        }
+        passes.push(Planned { stages: piece, seats });
+        start = end;
+    }
+    Ok(passes)
+}
+
+/// Where each pass of the cheapest cut ends.
+fn cheapest(stages: &[Stage], mesh: &Mesh, mode: Mode) -> Result<Vec<usize>, (usize, Reason)> {
+    let count = stages.len();
+    // By the stage a pass may end before: the lowest cost of all before it, and where the last of these passes begins.
+    let mut best: Vec<Option<([u64; 3], usize)>> = vec![None; count + 1];
+    best[0] = Some(([0; 3], 0));
+    let mut short: Option<(usize, Reason)> = None;
+    for start in 0..count {
+        let Some((before, _)) = best[start] else { continue };
+        for length in 1..=count - start {
+            let end = start + length;
+            let mut piece = cut_out(stages, start, end);
+            let seats = match place(&mut piece, mesh, mode) {
+                Ok(seats) => seats,
+                Err(reason) => {
+                    // The farthest stage that could not be reached says what the mesh is short of.
+                    if short.as_ref().is_none_or(|(stage, _)| *stage < end - 1) {
+                        short = Some((end - 1, reason));
+                    }
+                    break;
+                }
+            };
+            if !ends_before(stages, end) {
+                continue;
+            }
+            let whole = start == 0 && end == count;
+            let cost = cost_of(&piece, &seats, mesh, mode, whole);
+            let total = [0, 1, 2].map(|i| before[i] + cost[i]);
+            if best[end].is_none_or(|(lowest, _)| total < lowest) {
+                best[end] = Some((total, start));
+            }
+        }
+    }
+    let mut ends = Vec::new();
+    let mut end = count;
+    while end > 0 {
+        let Some((_, start)) = best[end] else {
+            return Err(short.unwrap_or((count - 1, no_boundary())));
+        };
+        ends.push(end);
+        end = start;
+    }
+    ends.reverse();
+    Ok(ends)
+}
+
+/// What a pass costs in a mode, first things first.
+fn cost_of(stages: &[Stage], seats: &[Seat], mesh: &Mesh, mode: Mode, whole: bool) -> [u64; 3] {
+    let nps = seats.iter().filter(|s| !s.kind.is_empty()).count() as u64;
+    let cycles = cost::pass_cycles(stages, seats, mesh, whole);
+    match mode {
+        Mode::Minimal => [1, nps, cycles],
+        Mode::AllNps => [1, cycles, 0],
+        Mode::HwPr => [cycles, 1, 0],
+    }
+}
+
+/// Whether what follows stage `end - 1` takes nothing but its output, and that as activations.
+fn ends_before(stages: &[Stage], end: usize) -> bool {
+    if end == stages.len() {
+        return true;
+    }
+    let boundary = &stages[end - 1];
+    let crosses = |feed: Feed| match feed {
+        Feed::Input => false,
+        Feed::Stage(made) => made + 1 >= end,
+    };
+    boundary.output_bits <= 8
+        && stages[end..].iter().all(|s| s.inbound.feeds().all(crosses))
+        && stages.iter().all(|s| s.fifo == 0)
+}
+
+/// Stages `start..end`, with the output of the stage before them as input.
+fn cut_out<'m>(stages: &[Stage<'m>], start: usize, end: usize) -> Vec<Stage<'m>> {
+    let feed = |feed: Feed| match feed {
+        Feed::Stage(made) if made >= start => Feed::Stage(made - start),
+        _ => Feed::Input,
+    };
+    stages[start..end]
+        .iter()
+        .map(|stage| Stage {
+            inbound: match stage.inbound {
+                Inbound::One(a) => Inbound::One(feed(a)),
+                Inbound::Add(a, b, layer) => Inbound::Add(feed(a), feed(b), layer),
+                Inbound::Concat(a, b) => Inbound::Concat(feed(a), feed(b)),
+            },
+            ..stage.clone()
+        })
+        .collect()
+}
+
+fn no_boundary() -> Reason {
+    Reason {
+        rule: "mesh.pass",
+        limit: "a pass ends where one tensor of activations goes on".into(),
+        value: "there is no such place".into(),
+        remedy: "the layers are cut into several sequences; a larger mesh holds more".into(),
+    }
+}
+
+/// Multiply-adds of the busiest NP of each stage, added up: what a pass takes when its layers run one after another.
+pub fn busiest(stages: &[Stage], seats: &[Seat]) -> u64 {
+    let mut most = vec![0; stages.len()];
+    for seat in seats {
+        most[seat.stage] = split::macs(&stages[seat.stage], &seat.part).max(most[seat.stage]);
+    }
+    most.iter().sum()
+}
