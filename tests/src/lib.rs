@@ -3,6 +3,7 @@
 pub mod akida1;
 pub mod akida1_nets;
 pub mod conformance;
+pub mod faults;
 pub mod generate;
 pub mod suite;
 pub mod zoo;

@@ -282,8 +282,16 @@ impl Device {
         Error::NotProgrammed { board: self.identity().to_string() }
     }
 
-    /// Whether the state here is still that of the board.
+    /// Why the board is refused, when it is: a failure it did not recover from. [`recover`](Self::recover) ends it or fails.
+    pub fn quarantine(&self) -> Option<String> {
+        self.transport.quarantine()
+    }
+
+    /// Whether the state here is still that of the board, and the board one to work with.
     fn ready(&self) -> Result<()> {
+        if let Some(reason) = self.transport.quarantine() {
+            return Err(Error::Quarantined { board: self.identity().to_string(), reason });
+        }
         let generation = self.transport.generation();
         if generation == self.generation {
             return Ok(());

@@ -103,6 +103,8 @@ pub trait Transport: Send + Sync {
     fn reset(&self) -> Result<()>;
     /// How many resets there were.
     fn generation(&self) -> u64;
+    /// Why the board is refused, when it is: a failure it did not recover from.
+    fn quarantine(&self) -> Option<String>;
     /// Time since some fixed moment, in the board's own time.
     fn now(&self) -> Duration;
     /// Lets time pass.

@@ -500,6 +500,10 @@ impl Transport for PcieTransport {
         self.io.board.generation()
     }
 
+    fn quarantine(&self) -> Option<String> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner).quarantine.clone()
+    }
+
     fn now(&self) -> Duration {
         self.io.board.now()
     }

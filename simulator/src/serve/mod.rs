@@ -21,7 +21,7 @@ use akida_hal::vfio_user::socket::Socket;
 
 use crate::chip::Chip;
 use crate::chip::memory::lock;
-use crate::faults::Fired;
+use crate::faults::{FaultPlan, Fired};
 use crate::spec::SimSpec;
 
 /// How the device reaches the host's memory.
@@ -91,6 +91,11 @@ impl Server {
     /// The handle that ends it.
     pub fn stopper(&self) -> Stopper {
         Stopper { path: self.path.clone(), stop: self.stop.clone() }
+    }
+
+    /// Replaces what is left of the fault plan; occasions are counted from now on. Reports are kept.
+    pub fn arm(&self, plan: &FaultPlan) {
+        lock(&self.chip).arm(plan);
     }
 
     /// Faults of the plan that happened so far.

@@ -1,6 +1,9 @@
 //! `akida-ctl` and `akida-sim` on boards: traces, reports, faults.
 
-use crate::support::{akida_ctl, akida_run, digits, files, model};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::support::{akida_ctl, akida_run, akida_sim, command, digits, files, model};
 
 #[test]
 fn traces_of_one_run_are_equal_and_of_two_are_not() {
@@ -39,4 +42,40 @@ fn a_failed_run_leaves_its_trace() {
     akida_run(arguments, &[model(), &input, &trace]).expect(69, "");
     let text = std::fs::read_to_string(&trace).expect("the trace");
     assert!(text.starts_with("# akida-trace/1 akida2 sim:akida2-6node (simulated)\n") && text.contains(" 0xffffffff"));
+}
+
+/// A board in another process fails when it is told to, and works when it is told to.
+#[test]
+fn faults_come_and_go_while_a_board_is_served() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (socket, control, plan) = (dir.path().join("board"), dir.path().join("control"), dir.path().join("plan"));
+    std::fs::write(&plan, "# two of them\nabort-link@4\n\nall-ones@100000\n").expect("written");
+    let serve = "serve --board akd1000 --socket {} --control {}";
+    let mut server = command(env!("CARGO_BIN_EXE_akida-sim"), serve, &[&socket, &control]);
+    let mut server = server.stdout(Stdio::piped()).spawn().expect("the simulator starts");
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("it says that it serves");
+    let board = format!("vfio-user:{}", socket.display());
+    let result = std::panic::catch_unwind(|| {
+        akida_ctl(&format!("selftest {board}"), &[]).ok();
+        let armed = akida_sim("fault --socket {} abort-link@4", &[&control]).ok();
+        assert_eq!(armed.out, "armed: abort-link@4\n");
+        let failed = akida_ctl(&format!("selftest {board}"), &[]);
+        assert_eq!(failed.code, 76, "{}", failed.out);
+        let seen = akida_sim("fault --socket {}", &[&control]).ok();
+        assert_eq!(seen.out, "happened: abort-link@4 at 4\n");
+        let file = format!("fault --socket {{}} @{}", plan.display());
+        assert!(akida_sim(&file, &[&control]).ok().out.starts_with("armed: abort-link@4; all-ones@100000\n"));
+        let mut none = command(env!("CARGO_BIN_EXE_akida-sim"), "fault --socket {}", &[&control]);
+        none.arg("");
+        assert!(crate::support::run(none).ok().out.starts_with("no faults are armed\n"));
+        akida_ctl(&format!("selftest {board}"), &[]).ok();
+        akida_sim("fault --socket {} explode@1", &[&control]).expect(64, "no fault has this name");
+        akida_sim("fault --socket {} --board 3 stall-link@1", &[&control])
+            .expect(64, "there is no board 3: 1 are served");
+    });
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    akida_sim("fault --socket {}", &[&control]).expect(69, "no answer");
 }

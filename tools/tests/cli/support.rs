@@ -63,6 +63,11 @@ pub fn akida_ctl(arguments: &str, paths: &[&Path]) -> Ended {
     run(command(env!("CARGO_BIN_EXE_akida-ctl"), arguments, paths))
 }
 
+/// `akida-sim`, in the same way.
+pub fn akida_sim(arguments: &str, paths: &[&Path]) -> Ended {
+    run(command(env!("CARGO_BIN_EXE_akida-sim"), arguments, paths))
+}
+
 /// A command that is not started yet, without the environment that would change what it does.
 pub fn command(program: &str, arguments: &str, paths: &[&Path]) -> Command {
     let mut paths = paths.iter();
