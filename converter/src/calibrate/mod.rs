@@ -1,5 +1,6 @@
 //! Observing the ranges of a float graph's tensors (quantization.md 3).
 
+mod engine;
 mod error;
 mod npz;
 mod observe;
@@ -7,6 +8,7 @@ mod plain;
 mod random;
 mod ranges;
 
+pub use engine::{FloatNetwork, FloatTensor};
 pub use error::CalibrateError;
 pub use npz::{RangesFileError, load_ranges, save_ranges};
 pub use observe::observe;
