@@ -8,6 +8,7 @@ pub mod command;
 pub mod convert;
 pub mod ctl;
 pub mod device;
+pub mod drawing;
 mod errors;
 pub mod exit;
 pub mod files;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use akida_converter::ConvertError;
 use akida_converter::akida1::{self, LayerBits, Options, Quantized, Tools};
 use akida_converter::calibrate::random_samples;
 use akida_converter::onnx;
@@ -17,7 +18,7 @@ use crate::terminal::progress;
 pub fn quantize(args: &Quantize, samples: ArrayViewD<f32>, common: &Common) -> Result<Quantized, Failure> {
     let bits = args.bits.as_deref().map_or(Ok(akida1::Bits::default()), str::parse);
     let options = Options {
-        bits: bits.map_err(akida_converter::ConvertError::from)?,
+        bits: bits.map_err(ConvertError::from)?,
         layers: args.layer_bits.iter().map(|text| layer_bits(text)).collect::<Result<_, _>>()?,
         until: args.quantize_until.clone(),
         ..Options::new(args.target)
@@ -66,13 +67,13 @@ fn layer_bits(text: &str) -> Result<LayerBits, Failure> {
     })
 }
 
-/// A model calibrated with noise: enough to know whether and where its layers run.
-pub fn rough(path: &Path, target: Target) -> Result<Quantized, Failure> {
+/// A model calibrated with noise: enough to know whether and where its layers run; or why there is none.
+pub fn rough(path: &Path, target: Target) -> Result<Result<Quantized, ConvertError>, Failure> {
     let graph = onnx::load(path)?;
     let shape = graph.inputs.first().and_then(|input| input.ty.without_batch()).ok_or_else(|| {
         let message = format!("{}: the size of the input is open", path.display());
         Failure::new(Exit::Data, message, "export the network with fixed channels, height and width")
     })?;
     let options = Options { tools: Tools::NONE, ..Options::new(target) };
-    Ok(akida1::quantize(graph, random_samples(2, &shape).view(), &options, &mut |_, _| {})?)
+    Ok(akida1::quantize(graph, random_samples(2, &shape).view(), &options, &mut |_, _| {}))
 }

@@ -138,9 +138,12 @@ pub struct Check {
     /// What it shall run on
     #[arg(short, long)]
     pub target: Target,
-    /// What to print
+    /// What to write: html is one page with the graph drawn
     #[arg(long, default_value = "text")]
-    pub format: Format,
+    pub format: CheckFormat,
+    /// Write the report to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `akida-convert map`
@@ -178,6 +181,17 @@ pub enum Format {
     Text,
     /// One JSON document with a schema version.
     Json,
+}
+
+/// What `check` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people, at a terminal.
+    Text,
+    /// One JSON document with a schema version.
+    Json,
+    /// One page for a browser.
+    Html,
 }
 
 /// The name of a simulated board, or its `sim:` selector.

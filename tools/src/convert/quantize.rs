@@ -114,11 +114,6 @@ fn through(
     Ok(converted?)
 }
 
-/// A float network as a model, calibrated with noise: enough to know whether and where its layers run.
-pub fn rough(path: &Path, common: &Common) -> Result<Converted, Failure> {
-    through(path, &Calibration::Random(1), &QuantizeOptions::default(), common)
-}
-
 /// Converts a quantized graph.
 pub fn import(args: &Import, common: &Common, _out: &mut dyn Write) -> Result<Exit, Failure> {
     let model = read_quantized(&args.model, args.target)?;
