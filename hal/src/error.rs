@@ -325,6 +325,9 @@ pub enum Error {
     /// The process in which the board is, or the way to it.
     #[error(transparent)]
     Remote(#[from] crate::vfio_user::Error),
+    /// The vendor's device node.
+    #[error(transparent)]
+    Node(#[from] crate::node::Error),
 }
 
 impl Error {
@@ -342,6 +345,7 @@ impl Error {
             Error::HostMemory { .. } | Error::System { .. } => ErrorKind::Host,
             Error::Vfio(e) => e.kind(),
             Error::Remote(e) => e.kind(),
+            Error::Node(e) => e.kind(),
             Error::BufferRange { .. }
             | Error::Access { .. }
             | Error::NotAkida { .. }
@@ -375,6 +379,7 @@ impl Error {
         Cow::Borrowed(match self {
             Error::Vfio(e) => return e.advice(),
             Error::Remote(e) => return e.advice(),
+            Error::Node(e) => return e.advice(),
             Error::HostMemory { .. } => "free memory, or raise the locked-memory limit (ulimit -l, LimitMEMLOCK=)",
             Error::System { .. } => "see the cause; check permissions and that the board is bound to vfio-pci",
             Error::BufferRange { .. } | Error::Access { .. } | Error::DeviceRange { .. } => {

@@ -17,6 +17,7 @@ pub mod error;
 pub mod format;
 pub mod memory_map;
 pub mod mesh;
+pub mod node;
 pub mod np;
 pub mod packet;
 pub mod program;

@@ -37,12 +37,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+pub(crate) use bar::BarMap;
 pub use error::Error;
+pub(crate) use ioctl::Region;
 pub use memlock::Locked;
 
-use bar::BarMap;
 use interrupt::{Event, Events};
-use ioctl::Region;
 use iova::IovaSpace;
 use kernel::{Kernel, index};
 
