@@ -29,6 +29,7 @@ fn plain(generation: u8, class: Class) -> Facts<'static> {
         weight_bits: if eight { 8 } else { 4 },
         pointwise_bits: (class == Class::Separable).then_some(4),
         activation: Some(if generation == 1 { STEPS } else { &Activation::Relu }),
+        bias: false,
         last: false,
         fifo: if class == Class::Temporal { 4 } else { 0 },
         pointwise_stride_2: false,
@@ -130,6 +131,8 @@ const CASES: &[(&str, Class, Change, Change)] = &[
         |f| (f.activation, f.last, f.output_bits) = (Some(&Activation::None), true, 32),
         |f| f.activation = Some(&Activation::None),
     ),
+    ("akida1.bias", Dense, SAME, |f| f.bias = true),
+    ("akida1.bias", InputConv, SAME, |f| f.bias = true),
     ("akida1.activation.kind", Conv, SAME, |f| f.activation = Some(&Activation::Relu)),
     ("akida1.activation.bits", Conv, |f| f.output_bits = 1, |f| f.output_bits = 8),
     (
@@ -162,6 +165,12 @@ const CASES: &[(&str, Class, Change, Change)] = &[
     ("akida2.input_conv.padding", InputConv, SAME, OFF_GRID),
     ("akida2.input_conv.filters", InputConv, |f| f.filters = 512, |f| f.filters = 513),
     ("akida2.input_conv.pool", InputConv, |f| f.pool = max(3, 2), |f| f.pool = max(3, 1)),
+    (
+        "akida2.input_conv.pool",
+        InputConv,
+        |f| f.pool = Pool::Max { size: [3; 2], stride: [2; 2], pads: [1; 4] },
+        |f| f.pool = Pool::Max { size: [3; 2], stride: [2; 2], pads: [2, 0, 0, 0] },
+    ),
     ("akida2.input_conv.weight_bits", InputConv, SAME, |f| f.weight_bits = 4),
     ("akida2.conv.input_size", Conv, |f| f.input = [4096, 4096, 2048], |f| f.input[1] = 4097),
     ("akida2.conv.filters", Conv, |f| f.filters = 2048, |f| f.filters = 2049),
@@ -219,6 +228,7 @@ const CASES: &[(&str, Class, Change, Change)] = &[
         |f| f.second = Some(([8, 8, 3], 8, true)),
         |f| f.second = Some(([8, 7, 16], 8, true)),
     ),
+    ("akida2.add.bits", Add, SAME, |f| (f.input_bits, f.second) = (4, Some(([8, 8, 16], 4, true)))),
     ("akida2.concat.operands", Concat, SAME, |f| f.second = Some(([8, 8, 16], 8, false))),
 ];
 

@@ -17,6 +17,10 @@ pub struct ShapeError {
     pub reason: String,
 }
 
+/// Largest dimension, and largest number in an attribute that sizes are computed from: far beyond any tensor, and far
+/// enough below 2^63 that no size of two of them overflows.
+const LARGEST: usize = 1 << 30;
+
 /// Fills in `graph.values` and the types of the outputs from those of the inputs. What was there is forgotten.
 pub fn infer(graph: &mut Graph) -> Result<(), ShapeError> {
     let mut values = indexmap::IndexMap::new();
@@ -28,11 +32,12 @@ pub fn infer(graph: &mut Graph) -> Result<(), ShapeError> {
             node.inputs.iter().map(|name| if name.is_empty() { None } else { graph.value_type(name) }).collect();
         let dtype = dtype(node, &types);
         let shapes: Vec<Option<Vec<Dim>>> = types.into_iter().map(|ty| ty?.shape).collect();
-        let shape = Inference { graph, node, shapes: &shapes }.shape().map_err(|reason| ShapeError {
-            node: node.name.clone(),
-            op: node.op.clone(),
-            reason,
-        })?;
+        let inference = Inference { graph, node, shapes: &shapes };
+        let shape = inference.check().and_then(|()| inference.shape()).and_then(|shape| {
+            shape.iter().try_for_each(|shape| check_dims(shape))?;
+            Ok(shape)
+        });
+        let shape = shape.map_err(|reason| ShapeError { node: node.name.clone(), op: node.op.clone(), reason })?;
         for (index, output) in node.outputs.clone().into_iter().enumerate() {
             let shape = if index == 0 { shape.clone() } else { None };
             graph.values.insert(output, ValueType { dtype, shape });
@@ -45,6 +50,13 @@ pub fn infer(graph: &mut Graph) -> Result<(), ShapeError> {
         }
     }
     Ok(())
+}
+
+fn check_dims(shape: &[Dim]) -> Result<(), String> {
+    match shape.iter().filter_map(Dim::fixed).find(|&size| size > LARGEST) {
+        None => Ok(()),
+        Some(size) => Err(format!("a tensor with a dimension of {size}; the limit is {LARGEST}")),
+    }
 }
 
 fn dtype(node: &Node, types: &[Option<ValueType>]) -> Option<DType> {
@@ -67,6 +79,19 @@ struct Inference<'a> {
 }
 
 impl Inference<'_> {
+    /// Every number that a size is computed from is small enough to compute with.
+    fn check(&self) -> Result<(), String> {
+        self.shapes.iter().flatten().try_for_each(|shape| check_dims(shape))?;
+        for name in ["strides", "dilations", "pads", "kernel_shape", "output_padding", "group"] {
+            let one = self.node.int(name);
+            let numbers = one.as_slice().iter().chain(self.node.ints(name).unwrap_or(&[]));
+            if let Some(value) = numbers.copied().find(|value| value.unsigned_abs() > LARGEST as u64) {
+                return Err(format!("attribute {name} holds {value}; the limit is {LARGEST}"));
+            }
+        }
+        Ok(())
+    }
+
     fn shape(&self) -> Result<Shape, String> {
         let node = self.node;
         let Some(first) = self.shapes.first().cloned() else {
@@ -338,10 +363,10 @@ impl Inference<'_> {
         if let Some(at) = target.iter().position(|&size| size == -1) {
             // Symbolic dimensions present on both sides cancel out.
             let mut from: Vec<&Dim> = x.iter().collect();
-            let mut known = 1;
+            let mut known = 1usize;
             for (_, dim) in shape.iter().enumerate().filter(|&(index, _)| index != at) {
                 match dim {
-                    Dim::Fixed(size) => known *= size,
+                    Dim::Fixed(size) => known = known.checked_mul(*size)?,
                     named => {
                         let same = from.iter().position(|d| *d == named)?;
                         from.remove(same);
@@ -349,7 +374,7 @@ impl Inference<'_> {
                 }
             }
             let symbols: Vec<&&Dim> = from.iter().filter(|d| d.fixed().is_none()).collect();
-            let total: usize = from.iter().filter_map(|d| d.fixed()).product();
+            let total = from.iter().filter_map(|d| d.fixed()).try_fold(1usize, usize::checked_mul)?;
             shape[at] = match symbols.as_slice() {
                 [] if known > 0 && total.is_multiple_of(known) => Dim::Fixed(total / known),
                 [symbol] if total == known => (**symbol).clone(),
@@ -379,7 +404,7 @@ impl Inference<'_> {
             None => self.constant_ints(1),
         };
         let Some(mut pads) = pads else { return Ok(None) };
-        if self.node.op == "BRNPad" && pads.len() == 2 * (x.len() - 2) {
+        if self.node.op == "BRNPad" && pads.len() + 4 == 2 * x.len() {
             let half = pads.len() / 2;
             pads = [&[0, 0], &pads[..half], &[0, 0], &pads[half..]].concat();
         }
@@ -392,9 +417,9 @@ impl Inference<'_> {
         }
         let mut shape = x.clone();
         for (index, &at) in axes.iter().enumerate() {
-            let total = pads[index] + pads[index + axes.len()];
+            let total = pads[index].saturating_add(pads[index + axes.len()]);
             if let Some(size) = shape[at].fixed() {
-                let size = size as i64 + total;
+                let size = (size as i64).saturating_add(total);
                 shape[at] = Dim::Fixed(usize::try_from(size).map_err(|_| format!("axis {at} would have size {size}"))?);
             }
         }
@@ -459,7 +484,10 @@ fn flatten(shape: &[Dim], axis: i64) -> Shape {
     let at = usize::try_from(at).ok().filter(|&at| at <= shape.len())?;
     let join = |dims: &[Dim]| match dims {
         [one] => one.clone(),
-        _ => dims.iter().map(Dim::fixed).product::<Option<usize>>().map_or(Dim::Unknown, Dim::Fixed),
+        _ => {
+            let size = dims.iter().try_fold(1usize, |size, dim| size.checked_mul(dim.fixed()?));
+            size.map_or(Dim::Unknown, Dim::Fixed)
+        }
     };
     Some(vec![join(&shape[..at]), join(&shape[at..])])
 }

@@ -147,6 +147,16 @@ impl<'m> Builder<'m, '_> {
                 remedy: "scale the tensor instead of adding it to itself".into(),
             });
         }
+        if matches!(layer.kind, LayerKind::Concat) && (a == Feed::Input || b == Feed::Input) {
+            return Err(Reason {
+                rule: "akida2.merge.operands",
+                limit: "channels of two tensors that layers of this hardware sequence make (ours: registers say the \
+                        channels of both together)"
+                    .into(),
+                value: "the input of the sequence".into(),
+                remedy: "put a 1x1 convolution before it".into(),
+            });
+        }
         let inbound = match layer.kind {
             LayerKind::Concat => Inbound::Concat(a, b),
             _ => Inbound::Add(a, b, index),

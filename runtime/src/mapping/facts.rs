@@ -33,6 +33,7 @@ pub fn facts<'m>(model: &'m Model, index: usize, options: &MapOptions) -> Result
         weight_bits: 8,
         pointwise_bits: None,
         activation: None,
+        bias: !layer.kind.bias().is_empty(),
         last,
         fifo: 0,
         pointwise_stride_2: options.pointwise_stride_2,

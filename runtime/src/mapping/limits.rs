@@ -65,6 +65,8 @@ pub struct Facts<'m> {
     pub pointwise_bits: Option<u8>,
     /// Activation.
     pub activation: Option<&'m Activation>,
+    /// Whether something is added to the sums.
+    pub bias: bool,
     /// Whether anything consumes the output as a layer.
     pub last: bool,
     /// FIFO length of temporal layers.
@@ -138,8 +140,9 @@ fn pool(f: &Facts) -> String {
     match f.pool {
         Pool::None => "no pooling".into(),
         Pool::Global => format!("global pooling of {}x{}", f.conv[0], f.conv[1]),
-        Pool::Max { size, stride, .. } => {
-            format!("max pooling {}x{} with stride {}x{}", size[0], size[1], stride[0], stride[1])
+        Pool::Max { size, stride, pads } => {
+            let pads = if pads == [0; 4] { String::new() } else { format!(" and padding {pads:?}") };
+            format!("max pooling {}x{} with stride {}x{}{pads}", size[0], size[1], stride[0], stride[1])
         }
     }
 }
@@ -255,6 +258,8 @@ pub const RULES: &[Rule] = rules! {
         |f| unless([1, 2, 4].contains(&f.input_bits) && !f.input_signed, || bits("inputs", f.input_bits));
     "akida1.dense.weight_bits" &[Dense], "weights of 1, 2 or 4 bits", "targets.md 1.4", REBITS,
         |f| unless([1, 2, 4].contains(&f.weight_bits), || bits("weights", f.weight_bits));
+    "akida1.bias" &[InputConv, Conv, Separable, Dense], "no bias: thresholds take its place", "targets.md 3.1", "subtract the bias from the thresholds",
+        |f| f.bias.then(|| "a bias".into());
     "akida1.activation.kind" &[InputConv, Conv, Separable, Dense], "thresholds and steps, or potentials of the last layer", "targets.md 1.5, 3.1",
         "use a bounded ReLU", |f| unless(match f.activation {
             Some(Activation::Steps { .. }) => true,
@@ -299,10 +304,10 @@ pub const RULES: &[Rule] = rules! {
     "akida2.input_conv.padding" &[InputConv], "SAME or VALID padding", "targets.md 2.1, quantization.md 7.2", PAD, padding;
     "akida2.input_conv.filters" &[InputConv], "at most 512 filters", "targets.md 2.1", "use fewer filters",
         |f| unless(f.filters <= 512, || format!("{} filters", f.filters));
-    "akida2.input_conv.pool" &[InputConv], "max pooling 2x2 or 3x3, stride 2", "targets.md 2.1", RESHAPE, |f| unless(match f.pool {
+    "akida2.input_conv.pool" &[InputConv], "max pooling 2x2 or 3x3, stride 2, at most one row and column of padding before", "targets.md 2.1; padding is ours: register fields", RESHAPE, |f| unless(match f.pool {
         Pool::None => true,
         Pool::Global => false,
-        Pool::Max { size, stride, .. } => square(size, &[2, 3]) && square(stride, &[2]),
+        Pool::Max { size, stride, pads } => square(size, &[2, 3]) && square(stride, &[2]) && pads[0] <= 1 && pads[1] <= 1,
     }, || pool(f));
     "akida2.input_conv.weight_bits" &[InputConv], "weights of 8 bits", "targets.md 2.1", REBITS,
         |f| unless(f.weight_bits == 8, || bits("weights", f.weight_bits));
@@ -360,6 +365,7 @@ pub const RULES: &[Rule] = rules! {
         |f| output_bits(f, &[8]);
     "akida2.add.operands" &[Add], "two tensors of one shape, width and signedness", "targets.md 2.5", RESHAPE,
         |f| unless(f.second == Some((f.input, f.input_bits, f.input_signed)), || shape(f));
+    "akida2.add.bits" &[Add], "operands of 8 bits", "targets.md 2.5", REBITS, |f| unless(f.input_bits == 8, || bits("operands", f.input_bits));
     "akida2.concat.operands" &[Concat], "two tensors of one height, width, bit width and signedness", "targets.md 2.5", RESHAPE,
         |f| unless(f.second.is_some_and(|(s, b, signed)| s[..2] == f.input[..2] && b == f.input_bits && signed == f.input_signed), || shape(f));
 };

@@ -145,11 +145,11 @@ impl HostWork {
                 Work::Layer(Box::new(prepared), geometry.input)
             }
             (_, LayerKind::Add(add)) => {
-                let input = model.tensor(layer.inputs[0]);
+                let signed = [0, 1].map(|operand| model.tensor(layer.inputs[operand]).signed);
                 let arithmetic = Arithmetic::Chip { accumulator_bits: 32 };
                 let (a, b) = (expand(&add.a_shift, channels), expand(&add.b_shift, channels));
                 let k = add.k.as_ref().map(|k| expand(k, channels));
-                Work::Add(KernelAdd::prepare(a, b, k, input.signed, layer.output.bits, arithmetic).map_err(prepare)?)
+                Work::Add(KernelAdd::prepare(a, b, k, signed, layer.output.bits, arithmetic).map_err(prepare)?)
             }
             (_, LayerKind::Concat) => Work::Concat,
         };
@@ -225,7 +225,7 @@ impl HostWork {
                     // The mapping has shown that no sum reaches 2^27.
                     sums.iter_mut().zip(slice).for_each(|(sum, &part)| *sum = sum.wrapping_add(part));
                 }
-                finisher.row(&sums, &mut output);
+                finisher.row(&sums, &mut output, 0);
             }
         }
         Ok(values)

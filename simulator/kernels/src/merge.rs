@@ -10,19 +10,19 @@ pub struct Add {
     b_shift: Vec<u8>,
     k: Option<Vec<i8>>,
     chip: bool,
-    signed: bool,
+    signed: [bool; 2],
     output: (i64, i64),
     output_bits: u8,
 }
 
 impl Add {
-    /// Vectors have one value per channel. Inputs are bytes, signed or not; `k` is None when the 32-bit sum itself is
-    /// the output.
+    /// Vectors have one value per channel. The operands are bytes, each `signed` or not; `k` is None when the 32-bit sum
+    /// itself is the output. Outputs are signed whatever the operands are (quantization.md 5.4).
     pub fn prepare(
         a_shift: Vec<u8>,
         b_shift: Vec<u8>,
         k: Option<Vec<i8>>,
-        signed: bool,
+        signed: [bool; 2],
         output_bits: u8,
         arithmetic: Arithmetic,
     ) -> Result<Self, PrepareError> {
@@ -45,7 +45,7 @@ impl Add {
             return Err(PrepareError::Contradiction("sums leave as they are (32 bits) or scaled (up to 8)"));
         }
         let chip = matches!(arithmetic, Arithmetic::Chip { .. });
-        let output = if output_bits == 32 { bounds(32, true) } else { bounds(output_bits, signed) };
+        let output = bounds(output_bits, true);
         Ok(Self { a_shift, b_shift, k, chip, signed, output, output_bits })
     }
 
@@ -82,8 +82,9 @@ impl Add {
     }
 
     fn sum(&self, a: u8, b: u8, channel: usize) -> i64 {
-        let value = |x: u8| if self.signed { i64::from(x.cast_signed()) } else { i64::from(x) };
-        let sum = (value(a) << self.a_shift[channel]) + (value(b) << self.b_shift[channel]);
+        let value = |x: u8, signed| if signed { i64::from(x.cast_signed()) } else { i64::from(x) };
+        let [a_signed, b_signed] = self.signed;
+        let sum = (value(a, a_signed) << self.a_shift[channel]) + (value(b, b_signed) << self.b_shift[channel]);
         if self.chip { sum.clamp(i32::MIN.into(), i32::MAX.into()) } else { sum }
     }
 }

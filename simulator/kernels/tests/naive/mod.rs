@@ -177,7 +177,9 @@ pub fn layer(case: &Case) -> Vec<i32> {
                         if after_activation {
                             emit(spec, positions.map(|(y, x)| activate(spec, sum(y, x), f)).sum(), f)
                         } else {
-                            emit(spec, activate(spec, positions.map(|(y, x)| sum(y, x)).sum(), f), f)
+                            // The bias belongs to every position.
+                            let total = positions.map(|(y, x)| sum(y, x) + bias(spec, f)).sum::<i128>();
+                            emit(spec, activate(spec, total - bias(spec, f), f), f)
                         }
                     }
                 };
@@ -252,9 +254,13 @@ fn hold(spec: &LayerSpec, sum: i128) -> i128 {
     }
 }
 
+fn bias(spec: &LayerSpec, f: usize) -> i128 {
+    spec.finish.bias.get(f).map_or(0, |&b| b.into())
+}
+
 fn activate(spec: &LayerSpec, sum: i128, f: usize) -> i128 {
     let chip = spec.finish.arithmetic != Arithmetic::Graph;
-    let a = sum + spec.finish.bias.get(f).map_or(0, |&b| b.into());
+    let a = sum + bias(spec, f);
     match &spec.finish.activation {
         Activation::None | Activation::Steps(_) => a,
         Activation::Relu => a.max(0),

@@ -127,7 +127,7 @@ pub(super) fn add(parts: &[Configured<'_>]) -> Result<Add, MeshError> {
         records.iter().map(|r| r.a_shift).collect(),
         records.iter().map(|r| r.b_shift).collect(),
         (!sum).then(|| records.iter().map(|r| r.shift).collect()),
-        layer.input_signed,
+        [layer.input_signed; 2],
         bits,
         Arithmetic::Chip { accumulator_bits: 32 },
     )

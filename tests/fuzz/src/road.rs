@@ -1,0 +1,67 @@
+//! The roads a file takes once it is read.
+
+use akida_converter::calibrate::{Calibration, Range, Ranges};
+use akida_converter::import::{ImportOptions, import};
+use akida_converter::onnx::{BRAINCHIP, Graph};
+use akida_converter::prepare::prepare;
+use akida_converter::quantize;
+use akida_converter::quantize::QuantizeOptions;
+use akida_runtime::mapping::{MapOptions, map};
+use akida_runtime::model::{Model, Target};
+use akida_runtime::reference::{Reference, Rules};
+use akida_simulator::Model as BoardModel;
+
+/// Elements of all weights of a graph above which it is read and prepared, not quantized: time, not memory, is the limit.
+const LARGE: usize = 200_000;
+
+/// Prepares, quantizes and imports a float graph, or imports a quantized one. All of it may refuse; none of it may break.
+pub fn graph(graph: Graph) {
+    if graph.nodes.iter().any(|node| node.domain == BRAINCHIP) {
+        for require_functions in [true, false] {
+            let options = ImportOptions { allow_float_tail: true, require_functions };
+            if let Ok(imported) = import(&graph, options) {
+                model(&imported.model);
+            }
+        }
+        return;
+    }
+    let Ok((prepared, _)) = prepare(graph.clone(), None) else { return };
+    let elements: usize = prepared.initializers.values().map(|tensor| tensor.len()).sum();
+    if elements > LARGE {
+        return;
+    }
+    // A range for every tensor, so that quantization is reached without running the float network.
+    let mut ranges = Ranges::new();
+    let names = prepared.nodes.iter().flat_map(|node| node.outputs.iter());
+    for name in names.chain(prepared.inputs.iter().map(|input| &input.name)) {
+        ranges.insert(name.clone(), Range { min: vec![-1.0], max: vec![1.0] });
+    }
+    let Ok(quantized) = quantize(graph, &Calibration::Ranges(&ranges), &QuantizeOptions::default(), &mut |_, _| {})
+    else {
+        return;
+    };
+    let options = ImportOptions { allow_float_tail: true, require_functions: true };
+    if let Ok(imported) = import(&quantized.graph, options) {
+        model(&imported.model);
+    }
+}
+
+/// Maps a valid model on every board of its target, and runs it when that is a matter of moments.
+pub fn model(model: &Model) {
+    model.validate().expect("a reader gives valid models only");
+    for board in BoardModel::ALL {
+        let mesh = board.mesh();
+        if Target::of(mesh.version) == model.target {
+            // A refusal is as good as a mapping.
+            let _ = map(model, &mesh, &MapOptions::default());
+        }
+    }
+    let macs = model.macs().iter().fold(0u64, |sum, &macs| sum.saturating_add(macs));
+    let elements = |layer: &akida_runtime::model::Layer| layer.output.elements();
+    if macs < 1_000_000 && model.input.tensor.elements() + model.layers.iter().map(elements).sum::<usize>() < 1_000_000
+    {
+        let input = vec![1; model.input.tensor.elements()];
+        let tensors = Reference::new(model, Rules::Chip).run(&input).expect("1 is a value of every input");
+        assert_eq!(tensors.len(), model.layers.len() + 1);
+    }
+}

@@ -1,0 +1,13 @@
+//! Edited networks: float and quantized ones of the conformance data with changed nodes, attributes, constants, shapes.
+#![no_main]
+
+use akida_converter::onnx::parse;
+use akida_fuzz::{edit, road};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    // Written and read again: what the checks of the reader refuse never gets further in the tools either.
+    let Ok(file) = edit::network(bytes).to_bytes() else { return };
+    if let Ok(graph) = parse(file.into(), "fuzz.onnx", None) {
+        road::graph(graph);
+    }
+});
