@@ -45,3 +45,21 @@ fn flipped_bits_and_bytes() {
     }
     assert!(read > 100 && quantized > 100, "{read} read, {quantized} quantized");
 }
+
+/// What fuzzing (tests/fuzz) broke the converter with once.
+#[test]
+fn files_that_fuzzing_found() {
+    let folder = support::data().join("../fuzzed");
+    let mut files = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "onnx") {
+            files += 1;
+            // An error or a graph, in bounded time: anything but a panic.
+            if let Ok(graph) = onnx::parse(std::fs::read(&path).unwrap().into(), "fuzzed", None) {
+                let _ = prepare::prepare(graph, None);
+            }
+        }
+    }
+    assert!(files > 0, "{}", folder.display());
+}

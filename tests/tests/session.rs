@@ -175,7 +175,7 @@ fn mnist_cnn_gives_the_stored_vectors() {
 /// With each fault of the plan the same calls end in an error or in right numbers, and the call after it is right.
 #[test]
 fn faults_end_in_errors_or_recovery_never_in_wrong_numbers() {
-    let model = Arc::new(generate::model(Target::Akida2, 5));
+    let model = Arc::new(generate::fitting(Target::Akida2, 5));
     let inputs = samples(&model, 1, 24);
     let expected = expected(&model, &inputs);
     let (mut recovered, mut failed, mut fired) = (0, 0, 0);
@@ -229,7 +229,7 @@ fn faults_end_in_errors_or_recovery_never_in_wrong_numbers() {
 /// A device that stays away is an error each time, not a hang.
 #[test]
 fn a_board_that_is_gone_for_good_is_an_error() {
-    let model = Arc::new(generate::model(Target::Akida2, 5));
+    let model = Arc::new(generate::fitting(Target::Akida2, 5));
     let inputs = samples(&model, 1, 4);
     let plan = "lose-device@20000:forever".parse().expect("a fault plan");
     let spec = SimSpec::new(BoardModel::Akida2SixNodes).with_faults(plan);

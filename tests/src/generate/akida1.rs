@@ -5,18 +5,18 @@ use akida_runtime::model::{Activation, Conv, ConvKind, Dense, LayerKind, Model, 
 use super::Random;
 use super::builder::{Builder, spread};
 
-pub fn model(target: Target, seed: u64) -> Model {
+pub fn model(target: Target, seed: u64, fits: bool) -> Model {
     let mut random = Random::new(seed ^ 0x1000);
     let image = random.once_in(2);
-    let [height, width] = Builder::map(&mut random);
+    let [height, width] = Builder::map(&mut random, fits);
     let channels = match random.size(0, 9) {
-        0 => random.size(1, 40),
+        0 if !fits => random.size(1, 40),
         _ if image => random.one(&[1, 3]),
         _ => random.size(1, 12),
     };
     let bits = if image { 8 } else { random.one(&[1, 2, 4]) };
     let input = Tensor::new("input", [height, width, channels], bits, false);
-    let mut b = Builder::new(random, format!("random {seed}"), target, input);
+    let mut b = Builder::new(random, format!("random {seed}"), target, input, fits);
     if image {
         b.first1();
     }
@@ -42,7 +42,7 @@ impl Builder {
             pads: self.pads([height, width], kernel, stride),
             pad_value: if self.random.once_in(4) { Vec::new() } else { vec![self.random.between(0, 255) as i32] },
             pool,
-            bias: if self.random.once_in(6) { self.bias(filters, spread) } else { Vec::new() },
+            bias: if !self.fits && self.random.once_in(6) { self.bias(filters, spread) } else { Vec::new() },
             activation: self.steps(filters, spread, 24),
             ..Conv::new(ConvKind::Input, self.random.weights(8, [filters, kernel[0], kernel[1], channels]))
         };
@@ -65,7 +65,7 @@ impl Builder {
         let stride = self.pair(if kernel == [3, 3] { &[1, 2] } else { &[1, 1, 1, 1, 1, 1, 1, 2] }, 3);
         let filters = self.channels();
         let weight_bits = self.random.one(if separable { &[2, 4] } else { &[1, 2, 4] });
-        let pool = self.pool(if self.tame { &[[2, 2], [2, 1]] } else { &[[2, 2], [2, 1], [3, 2]] }, height >= 6);
+        let pool = self.pool(if self.fits { &[[2, 2], [2, 1]] } else { &[[2, 2], [2, 1], [3, 2]] }, height >= 6);
         let (rows, depth) = if separable { (channels, 1) } else { (filters, channels) };
         let mut wide = spread(kernel[0] * kernel[1] * depth, tensor.bits, weight_bits);
         if separable {
@@ -75,13 +75,13 @@ impl Builder {
             wide *= ((height * width) as f64).sqrt();
         }
         let kind = if separable { ConvKind::Separable } else { ConvKind::Standard };
-        let potentials = self.random.once_in(16);
+        let potentials = !self.fits && self.random.once_in(16);
         let conv = Conv {
             pointwise: separable.then(|| self.random.weights(weight_bits, [filters, 1, 1, channels])),
             stride,
             pads: self.pads([height, width], kernel, stride),
             pool,
-            bias: if self.random.once_in(12) { self.bias(filters, wide) } else { Vec::new() },
+            bias: if !self.fits && self.random.once_in(12) { self.bias(filters, wide) } else { Vec::new() },
             activation: if potentials { Activation::None } else { self.steps(filters, wide, 20) },
             ..Conv::new(kind, self.random.weights(weight_bits, [rows, kernel[0], kernel[1], depth]))
         };

@@ -5,18 +5,18 @@ use akida_runtime::model::{Add, Conv, ConvKind, Dense, LayerKind, Model, Pool, T
 use super::Random;
 use super::builder::{Builder, same, spread};
 
-pub fn model(seed: u64) -> Model {
+pub fn model(seed: u64, fits: bool) -> Model {
     let mut random = Random::new(seed);
     let image = random.once_in(2);
-    let [height, width] = Builder::map(&mut random);
+    let [height, width] = Builder::map(&mut random, fits);
     let channels = match random.size(0, 9) {
-        0 => random.size(1, 40),
+        0 if !fits => random.size(1, 40),
         _ if image => random.one(&[1, 3]),
         _ => random.size(1, 12),
     };
     let bits = if !image && random.once_in(8) { 4 } else { 8 };
     let input = Tensor::new("input", [height, width, channels], bits, !image);
-    let mut b = Builder::new(random, format!("random {seed}"), Target::Akida2, input);
+    let mut b = Builder::new(random, format!("random {seed}"), Target::Akida2, input, fits);
     if image && !b.random.once_in(12) {
         b.first();
     }
@@ -59,8 +59,8 @@ impl Builder {
             2 | 3 => self.concat(at),
             4 => self.transposed(at, ConvKind::Transposed),
             5 => self.transposed(at, ConvKind::DepthwiseTransposed),
-            6 if self.random.once_in(2) => self.temporal(at, ConvKind::Temporal),
-            6 => self.temporal(at, ConvKind::DepthwiseTemporal),
+            6 if !self.fits && self.random.once_in(2) => self.temporal(at, ConvKind::Temporal),
+            6 if !self.fits => self.temporal(at, ConvKind::DepthwiseTemporal),
             7 if self.random.once_in(3) => self.dense(),
             7..=10 => self.convolution(at, ConvKind::Depthwise),
             _ => self.convolution(at, ConvKind::Standard),
@@ -128,17 +128,21 @@ impl Builder {
         let stride = self.pair(if kernel == [3, 3] { &[1, 2] } else { &[1, 1, 1, 1, 1, 1, 1, 2] }, 3);
         let (filters, depth) = if depthwise { (channels, 1) } else { (self.channels(), channels) };
         let weight_bits = self.random.one(&[8, 8, 4]);
-        let usual: &[[usize; 2]] = if self.tame { &[[2, 2], [2, 1]] } else { &[[2, 2], [2, 1], [3, 2]] };
+        let usual: &[[usize; 2]] = if self.fits { &[[2, 2], [2, 1]] } else { &[[2, 2], [2, 1], [3, 2]] };
         let pool = self.pool(usual, height * width <= 300);
         let area = if pool == Pool::Global { height * width } else { 1 };
         let spread = spread(kernel[0] * kernel[1] * depth * area, input_bits, weight_bits);
         let bits = self.random.one(&[8, 8, 8, 4]);
-        let potentials = self.random.once_in(16);
+        let potentials = !self.fits && self.random.once_in(16);
         let low = if signed { -8 } else { 0 };
         let conv = Conv {
             stride,
             pads: self.pads([height, width], kernel, stride),
-            pad_value: if self.random.once_in(12) { vec![self.random.between(low, 7) as i32] } else { Vec::new() },
+            pad_value: if !self.fits && self.random.once_in(12) {
+                vec![self.random.between(low, 7) as i32]
+            } else {
+                Vec::new()
+            },
             bias: self.bias(filters, spread),
             pool,
             activation: self.activation(filters, spread, true),
@@ -153,7 +157,7 @@ impl Builder {
         if height * width > 200 {
             return None;
         }
-        let usual = self.tame || !self.random.once_in(6);
+        let usual = self.fits || !self.random.once_in(6);
         let kernel = if usual { [self.random.one(&[3, 4]); 2] } else { self.pair(&[1, 2, 3, 4, 5], 5) };
         let stride = if usual { [2; 2] } else { self.pair(&[1, 2, 3], 3) };
         let (filters, depth) =

@@ -15,8 +15,8 @@ const MACS: usize = 1_500_000;
 pub struct Builder {
     pub random: Random,
     pub model: Model,
-    /// Options that chips have, mostly: half of all networks, so that long pieces of them are on a board.
-    pub tame: bool,
+    /// Options that chips have, mostly; no layers that keep frames.
+    pub fits: bool,
 }
 
 /// Standard deviation that a sum of `taps` products has, about.
@@ -36,14 +36,14 @@ pub fn same(size: [usize; 2], kernel: [usize; 2], stride: [usize; 2]) -> [usize;
 }
 
 impl Builder {
-    pub fn new(mut random: Random, name: String, target: Target, input: Tensor) -> Self {
-        let tame = random.once_in(2);
-        Self { random, model: Model::new(name, target, Input::integers(input)), tame }
+    pub fn new(random: Random, name: String, target: Target, input: Tensor, fits: bool) -> Self {
+        Self { random, model: Model::new(name, target, Input::integers(input)), fits }
     }
 
     /// Height and width: mostly some pixels, not square; at times one pixel, one row, one column, or more than a tile.
-    pub fn map(random: &mut Random) -> [usize; 2] {
+    pub fn map(random: &mut Random, fits: bool) -> [usize; 2] {
         match random.size(0, 15) {
+            _ if fits => [random.size(5, 17), random.size(5, 17)],
             0 => [1, 1],
             1 => [1, random.size(2, 40)],
             2 => [random.size(2, 40), 1],
@@ -79,7 +79,7 @@ impl Builder {
     /// The layer goes on from the newest tensor, at times from an older one: then there are branches.
     pub fn source(&mut self) -> TensorId {
         let last = self.model.layers.len();
-        let older = self.random.once_in(if self.tame { 12 } else { 5 });
+        let older = self.random.once_in(if self.fits { 12 } else { 5 });
         let id = if older { self.random.size(0, last) } else { last };
         if self.model.tensor(id).bits > 8 { 0 } else { id }
     }
@@ -167,7 +167,7 @@ impl Builder {
                 let [size, stride] = self.random.one(usual);
                 Pool::Max { size: [size; 2], stride: [stride; 2], pads: [0; 4] }
             }
-            5 | 6 if !self.tame => {
+            5 | 6 if !self.fits => {
                 let size = [self.random.size(1, 4), self.random.size(1, 4)];
                 let pads = std::array::from_fn(|edge| self.random.size(0, size[edge % 2] - 1));
                 let stride = [self.random.size(1, 3), self.random.size(1, 3)];
@@ -180,7 +180,7 @@ impl Builder {
     /// Padding: SAME, SAME with the odd one before, none, or any.
     pub fn pads(&mut self, size: [usize; 2], kernel: [usize; 2], stride: [usize; 2]) -> [usize; 4] {
         let [top, left, bottom, right] = same(size, kernel, stride);
-        match self.random.size(0, if self.tame { 5 } else { 9 }) {
+        match self.random.size(0, if self.fits { 5 } else { 9 }) {
             0..=4 => [top, left, bottom, right],
             5 => [bottom, right, top, left],
             6 | 7 => [0; 4],
@@ -191,7 +191,7 @@ impl Builder {
 
     /// A square of one of these, or one in eight any two.
     pub fn pair(&mut self, usual: &[usize], most: usize) -> [usize; 2] {
-        if !self.tame && self.random.once_in(8) {
+        if !self.fits && self.random.once_in(8) {
             return [self.random.size(1, most), self.random.size(1, most)];
         }
         [self.random.one(usual); 2]

@@ -17,7 +17,20 @@ use akida_runtime::model::{Model, Target};
 
 /// A random model for a target, with one layer at least.
 pub fn model(target: Target, seed: u64) -> Model {
-    let try_with = |seed| if target == Target::Akida2 { akida2::model(seed) } else { akida1::model(target, seed) };
+    // Half of them fit, so that long pieces of networks are on a board.
+    some(target, seed, Random::new(!seed).once_in(2))
+}
+
+/// A random model of options that chips have, mostly, and without layers that keep frames.
+pub fn fitting(target: Target, seed: u64) -> Model {
+    some(target, seed, true)
+}
+
+fn some(target: Target, seed: u64, fits: bool) -> Model {
+    let try_with = |seed| match target {
+        Target::Akida2 => akida2::model(seed, fits),
+        _ => akida1::model(target, seed, fits),
+    };
     // Layers that would break a rule of models are left out; rarely none is left.
     (0..).map(|attempt: u64| try_with(seed + (attempt << 32))).find(|m| !m.layers.is_empty()).expect("endless seeds")
 }
