@@ -7,3 +7,4 @@ pub mod faults;
 pub mod generate;
 pub mod suite;
 pub mod zoo;
+pub mod transfers;

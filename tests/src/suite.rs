@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use akida_hal::board::Wake;
-use akida_hal::device::Completion;
+use akida_hal::device::{Completion, ELEMENT_BYTES, KERNEL_ELEMENT_BYTES};
 use akida_hal::dma::{DmaBuffer, DmaMemory, Unmap};
 use akida_hal::selftest::{self, Verdict};
 use akida_hal::transport::{PcieTransport, Segment, Transport, TransportOptions};
@@ -36,10 +36,11 @@ pub struct Outcome {
 }
 
 /// All cases, in order.
-pub static CASES: [Case; 7] = [
+pub static CASES: [Case; 8] = [
     Case { name: "selftest", about: "all that a board proves about itself", run: self_test },
     Case { name: "interrupt", about: "the end of a transfer interrupts", run: interrupt },
     Case { name: "transfers", about: "lists of all sizes and alignments, both ways, two threads", run: transfers },
+    Case { name: "small-elements", about: "the same in elements of 1 KiB, the kernel driver's", run: small_elements },
     Case { name: "refused-read", about: "host memory that is not mapped cannot be read", run: refused_read },
     Case { name: "refused-write", about: "host memory that is not mapped cannot be written", run: refused_write },
     Case { name: "stale", about: "a buffer of before a reset is refused", run: stale },
@@ -58,8 +59,12 @@ pub fn run(board: &Arc<dyn Board>) -> Vec<Outcome> {
 }
 
 fn open(board: &Arc<dyn Board>) -> Result<PcieTransport, String> {
+    open_with(board, ELEMENT_BYTES)
+}
+
+fn open_with(board: &Arc<dyn Board>, element_bytes: u32) -> Result<PcieTransport, String> {
     let timeout = Duration::from_secs(5);
-    let options = TransportOptions { timeout, completion: Completion::Poll, element_bytes: 1024 };
+    let options = TransportOptions { timeout, completion: Completion::Poll, element_bytes };
     PcieTransport::open(board.clone(), options).map_err(|e| format!("opening: {e}"))
 }
 
@@ -126,14 +131,20 @@ fn round_trip(transport: &dyn Transport, address: u32, len: usize, pieces: usize
 }
 
 fn transfers(board: &Arc<dyn Board>) -> Result<String, String> {
-    let transport = open(board)?;
-    let base = base(&transport);
+    transfers_of(&open(board)?)
+}
+
+fn small_elements(board: &Arc<dyn Board>) -> Result<String, String> {
+    transfers_of(&open_with(board, KERNEL_ELEMENT_BYTES)?)
+}
+
+fn transfers_of(transport: &PcieTransport) -> Result<String, String> {
+    let base = base(transport);
     let sizes = [4usize, 100, 1024, 1028, 4096, 65_536, 65_536 + 8, 200_000];
     // Two threads in areas of their own: the engine has two channels each way.
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..2u32)
             .map(|thread| {
-                let transport = &transport;
                 scope.spawn(move || {
                     for (i, len) in sizes.into_iter().enumerate() {
                         for pieces in [1, 3, 50] {

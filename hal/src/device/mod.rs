@@ -21,7 +21,10 @@ mod scan;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use options::{Completion, DeviceOptions, JobId, JobTiming, Output, OutputValues, Statistics, Verify};
+pub use options::{
+    Completion, DeviceOptions, ELEMENT_BYTES, JobId, JobTiming, KERNEL_ELEMENT_BYTES, Output, OutputValues, Statistics,
+    Verify,
+};
 
 use self::config::ConfigPort;
 use self::controller::{CONFIG, EVENT, HRC, bytes};

@@ -30,6 +30,15 @@ pub enum Verify {
     Jobs,
 }
 
+/// Bytes of a list element. The element's size word has 32 bits and the kernel driver declares segments of up to 2^32 - 1
+/// bytes (hardware.md 3.1), so what follows is ours: large enough that writing the list (six register writes an element)
+/// costs nothing beside the bytes, small enough that a refused page is found within 64 KiB. `akida-ctl selftest` moves
+/// memory with it before anyone relies on it.
+pub const ELEMENT_BYTES: u32 = 64 << 10;
+
+/// Bytes the kernel driver moves at a time: more is exercised nowhere public (hardware.md section 20, trap 12).
+pub const KERNEL_ELEMENT_BYTES: u32 = 1024;
+
 /// How a device is opened.
 #[derive(Clone, Debug)]
 pub struct DeviceOptions {
@@ -39,7 +48,8 @@ pub struct DeviceOptions {
     pub completion: Completion,
     /// Whether the mesh is scanned. Otherwise it is taken from the table of the chip.
     pub scan: bool,
-    /// Bytes moved by one PCIe DMA list element. 1024 is what the kernel driver uses; more is not exercised anywhere public.
+    /// Most bytes one PCIe DMA list element moves: [`ELEMENT_BYTES`] unless said otherwise, [`KERNEL_ELEMENT_BYTES`] for a
+    /// board that proves unable.
     pub element_bytes: u32,
     /// What is read back and compared.
     pub verify: Verify,
@@ -51,7 +61,7 @@ impl Default for DeviceOptions {
             timeout: Duration::from_secs(5),
             completion: Completion::Poll,
             scan: true,
-            element_bytes: 1024,
+            element_bytes: ELEMENT_BYTES,
             verify: Verify::default(),
         }
     }
