@@ -6,5 +6,5 @@ pub mod conformance;
 pub mod faults;
 pub mod generate;
 pub mod suite;
-pub mod zoo;
 pub mod transfers;
+pub mod zoo;
