@@ -3,8 +3,11 @@
 mod bind;
 mod devices;
 mod doctor;
+mod dump;
 mod host;
 mod info;
+mod known;
+mod monitor;
 mod open;
 mod selftest;
 #[cfg(test)]
@@ -13,6 +16,7 @@ mod trace;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use akida_hal::sysfs::{self, Sysfs};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -39,7 +43,8 @@ pub struct Args {
 
 const AFTER: &str = "\
 A board is a PCI address as lspci shows it (0000:03:00.0 or 03:00.0), a simulated one (sim:akd1000),
-or one in another process (vfio-user:SOCKET, served by akida-sim).
+or one in another process (vfio-user:SOCKET, served by akida-sim). `info` also takes the node of the
+vendor's kernel module (node:/dev/akida0).
 
 Exit codes: 0 done, 1 traces differ, 64 usage, 65 no trace, 69 no board, 70 internal, 71 system, 75 busy or time-out, 76 board error,
 77 permission, 78 the machine is not set up for boards (docs/exit-codes.md).";
@@ -84,6 +89,24 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         trace: Option<PathBuf>,
     },
+    /// Show what the boards are doing, again and again; piped: a line for each board each time
+    Monitor {
+        /// Look once
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks
+        #[arg(long, default_value_t = 2.0, value_name = "S", value_parser = interval)]
+        interval: f64,
+    },
+    /// Collect what somebody who is to help must know, as text: versions, devices, doctor's findings, PCI configuration, kernel
+    /// log lines about boards. No secrets, no host memory
+    Dump {
+        /// Also registers of this board, which is opened and brought up for that
+        board: Option<Which>,
+        /// Write to this file and list what it holds
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Look at traces that --trace wrote
     Trace {
         #[command(subcommand)]
@@ -100,6 +123,14 @@ enum TraceCommand {
         /// Another one
         second: PathBuf,
     },
+}
+
+/// Seconds from a tenth to an hour.
+fn interval(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.1 to 3600".into()),
+    }
 }
 
 /// What standard output carries.
@@ -131,6 +162,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
         },
         Command::Reset { board } => info::reset(&sysfs, board, &mut page),
         Command::Selftest { board, trace } => selftest::run(&sysfs, board, trace.as_deref(), &mut page),
+        Command::Monitor { once, interval } => {
+            monitor::run(&sysfs, *once, Duration::from_secs_f64(*interval), &mut page)
+        }
+        Command::Dump { board, output } => dump::run(&sysfs, board.as_ref(), output.as_deref(), &mut page),
         Command::Trace { command: TraceCommand::Compare { first, second } } => trace::compare(first, second, &mut page),
     }
 }

@@ -5,6 +5,7 @@
 //! sim               a simulated board of the chip the model was made for
 //! sim:NAME          a simulated board: akd1000, akd1500, akida2-6node (or akida2), akida2-2node
 //! vfio-user:SOCKET  a board in another process, as `akida-sim serve` offers it
+//! node:PATH         a board of the vendor's kernel module, by its node: node:/dev/akida0
 //! pci:BDF, BDF      a PCI board by address, as lspci shows it: 0000:03:00.0 or 03:00.0
 //! ```
 
@@ -13,10 +14,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use akida_hal::Board;
+use akida_hal::node::NodeTransport;
 use akida_hal::sysfs::{Sysfs, is_address};
 use akida_hal::vfio::VfioBoard;
 use akida_hal::vfio_user::{Dma, RemoteBoard};
+use akida_hal::{Board, Transport};
 use akida_runtime::model::Target;
 use akida_simulator::{Clock, FaultPlan, Model as SimModel, SimBoard, SimSpec, UnknownModel};
 
@@ -42,6 +44,8 @@ pub enum Selector {
     Model(SimModel),
     /// A board in another process.
     Remote(PathBuf),
+    /// The node of the vendor's kernel module.
+    Node(PathBuf),
     /// This PCI board, `0000:03:00.0`.
     Pci(String),
 }
@@ -52,6 +56,9 @@ impl FromStr for Selector {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(socket) = text.strip_prefix("vfio-user:").filter(|s| !s.is_empty()) {
             return Ok(Selector::Remote(socket.into()));
+        }
+        if let Some(node) = text.strip_prefix("node:").filter(|n| !n.is_empty()) {
+            return Ok(Selector::Node(node.into()));
         }
         let lower = text.to_ascii_lowercase();
         match lower.split_once(':') {
@@ -66,7 +73,11 @@ impl FromStr for Selector {
             }
             _ => {}
         }
-        let unknown = || format!("{text:?} is none of auto, sim, sim:NAME, vfio-user:SOCKET, pci:BDF (0000:03:00.0)");
+        let unknown = || {
+            format!(
+                "{text:?} is none of auto, sim, sim:NAME, vfio-user:SOCKET, node:/dev/akida0, pci:BDF (0000:03:00.0)"
+            )
+        };
         pci(&lower).ok_or_else(unknown)
     }
 }
@@ -83,6 +94,7 @@ impl fmt::Display for Selector {
             Selector::Sim => f.write_str("sim"),
             Selector::Model(m) => write!(f, "sim:{m}"),
             Selector::Remote(p) => write!(f, "vfio-user:{}", p.display()),
+            Selector::Node(p) => write!(f, "node:{}", p.display()),
             Selector::Pci(a) => write!(f, "pci:{a}"),
         }
     }
@@ -97,21 +109,32 @@ pub struct Simulation {
     pub real_time: bool,
 }
 
+/// What drives a board: a PCI function of its own, or the vendor's module.
+pub enum Road {
+    /// The function itself.
+    Board(Arc<dyn Board>),
+    /// The module's node.
+    Node(Arc<dyn Transport>),
+}
+
 /// Opens the board a selector names for models of `target`. `notice` is told what `auto` chose.
 pub fn open(
     selector: &Selector,
     target: Target,
     simulation: &Simulation,
     notice: impl FnOnce(fmt::Arguments<'_>),
-) -> Result<Arc<dyn Board>, Failure> {
+) -> Result<Road, Failure> {
     let model = match selector {
         Selector::Pci(address) if *simulation == Simulation::default() => {
-            return Ok(Arc::new(VfioBoard::open(address)?));
+            return Ok(Road::Board(Arc::new(VfioBoard::open(address)?)));
         }
         Selector::Remote(socket) if *simulation == Simulation::default() => {
-            return Ok(Arc::new(RemoteBoard::connect(socket, Dma::Files)?));
+            return Ok(Road::Board(Arc::new(RemoteBoard::connect(socket, Dma::Files)?)));
         }
-        Selector::Pci(_) | Selector::Remote(_) => {
+        Selector::Node(path) if *simulation == Simulation::default() => {
+            return Ok(Road::Node(Arc::new(NodeTransport::open(path)?)));
+        }
+        Selector::Pci(_) | Selector::Remote(_) | Selector::Node(_) => {
             let message =
                 format!("--faults and --real-time are for boards simulated in this process, not for {selector}");
             return Err(Failure::new(Exit::Usage, message, "leave them out, or choose --device sim"));
@@ -126,7 +149,7 @@ pub fn open(
     };
     let clock = if simulation.real_time { Clock::Threaded } else { Clock::Stepped };
     let spec = SimSpec::new(model).with_faults(simulation.faults.clone().unwrap_or_default()).with_clock(clock);
-    Ok(Arc::new(SimBoard::open(&spec)?))
+    Ok(Road::Board(Arc::new(SimBoard::open(&spec)?)))
 }
 
 /// Why `auto` does not take a PCI board of the right chip.
@@ -157,6 +180,7 @@ mod tests {
             ("0000:AF:1f.0", Ok(at("0000:af:1f.0"))),
             ("af:1f.0", Ok(at("0000:af:1f.0"))),
             ("vfio-user:/run/Board", Ok(Selector::Remote("/run/Board".into()))),
+            ("node:/dev/akida0", Ok(Selector::Node("/dev/akida0".into()))),
             ("sim:akd9", Err("use akd1000, akd1500, akida2")),
             ("sim:", Err("no simulated board is called")),
             ("pci:03:00", Err("03:00")),

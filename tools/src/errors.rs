@@ -15,6 +15,7 @@ const REPORT: &str = "this is a mistake in this software: please report it with 
 
 impl From<akida_hal::Error> for Failure {
     fn from(error: akida_hal::Error) -> Self {
+        use akida_hal::node::Error as Node;
         use akida_hal::vfio::Error as Vfio;
         let exit = match (&error, error.kind()) {
             (akida_hal::Error::Vfio(Vfio::NoSuchFunction { .. }), _) => {
@@ -26,6 +27,11 @@ impl From<akida_hal::Error> for Failure {
                 Vfio::Kernel { .. } | Vfio::Dma { .. } | Vfio::LockedMemory { .. } | Vfio::NoIova { .. } => Exit::Os,
                 _ => Exit::Unavailable,
             },
+            (akida_hal::Error::Node(Node::Open { source, .. }), _) => match source.kind() {
+                std::io::ErrorKind::PermissionDenied => Exit::Permission,
+                _ => Exit::Unavailable,
+            },
+            (akida_hal::Error::Node(Node::Name { .. } | Node::NoNode { .. }), _) => Exit::Usage,
             (_, ErrorKind::Host) => Exit::Os,
             (_, ErrorKind::TimedOut) => Exit::Retry,
             (_, ErrorKind::Device) => Exit::Board,

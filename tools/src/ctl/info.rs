@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use akida_hal::Device;
-use akida_hal::board::Bar;
 use akida_hal::device::DeviceOptions;
 use akida_hal::sysfs::Sysfs;
 use serde::Serialize;
@@ -26,7 +25,10 @@ struct Info {
     /// How many NPs can do what.
     np_types: BTreeMap<String, usize>,
     hrc: bool,
-    bar_bytes: [u64; 3],
+    /// Not shown by the vendor's node.
+    bar_bytes: Option<[u64; 3]>,
+    /// Why the board is refused, when it is.
+    quarantine: Option<String>,
     memory: Vec<Memory>,
 }
 
@@ -40,9 +42,7 @@ struct Memory {
 
 /// Opens a board and prints what is on it. The core is reset by that.
 pub fn run(sysfs: &Sysfs, which: &Which, page: &mut Page<'_>) -> Result<Exit, Failure> {
-    let board = which.open(sysfs)?;
-    let bar_bytes = Bar::ALL.map(|bar| board.bar_len(bar));
-    let device = Device::open(board, DeviceOptions::default())?;
+    let (device, bar_bytes) = which.device(sysfs)?;
     let (identity, mesh) = (device.identity(), device.mesh());
     let mut np_types = BTreeMap::new();
     for (_, types) in &mesh.nps {
@@ -61,6 +61,7 @@ pub fn run(sysfs: &Sysfs, which: &Which, page: &mut Page<'_>) -> Result<Exit, Fa
         np_types,
         hrc: mesh.hrc,
         bar_bytes,
+        quarantine: device.quarantine(),
         memory: device
             .transport()
             .memory()
@@ -76,8 +77,7 @@ fn text(info: &Info) -> String {
     let types: Vec<String> = info.np_types.iter().map(|(name, n)| format!("{n} {name}")).collect();
     let simulated = if info.simulated { " (simulated)" } else { "" };
     let mut text = format!(
-        "board     {}{simulated}\nchip      {}, hardware version {}\nmesh      {} x {} nodes, {} NPs ({}){}\n\
-         BARs      {} KiB, {} KiB, {} KiB\n",
+        "board     {}{simulated}\nchip      {}, hardware version {}\nmesh      {} x {} nodes, {} NPs ({}){}\n",
         info.board,
         info.chip,
         info.hardware_version,
@@ -86,14 +86,18 @@ fn text(info: &Info) -> String {
         info.nps,
         types.join(", "),
         if info.hrc { ", HRC" } else { "" },
-        info.bar_bytes[0] >> 10,
-        info.bar_bytes[1] >> 10,
-        info.bar_bytes[2] >> 10,
     );
+    if let Some([a, b, c]) = info.bar_bytes.map(|lengths| lengths.map(|len| len >> 10)) {
+        text += &format!("BARs      {a} KiB, {b} KiB, {c} KiB\n");
+    }
     for memory in &info.memory {
         let kind = if memory.host { "host memory through a window" } else { "board memory" };
         text += &format!("memory    {} KiB at {}, {kind}\n", memory.bytes >> 10, memory.device_address);
     }
+    text += &match &info.quarantine {
+        Some(reason) => format!("state     quarantined: {reason}\n"),
+        None => "state     ready\n".to_string(),
+    };
     text
 }
 

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use akida_hal::Board;
+use akida_hal::board::Bar;
+use akida_hal::device::DeviceOptions;
+use akida_hal::node::NodeTransport;
 use akida_hal::sysfs::{Sysfs, is_address};
 use akida_hal::vfio::{self, VfioBoard};
 use akida_hal::vfio_user::{Dma, RemoteBoard};
+use akida_hal::{Board, Device};
 use akida_simulator::{SimBoard, SimSpec};
 
 use crate::exit::{Exit, Failure};
@@ -23,6 +26,8 @@ pub enum Which {
     Sim(String),
     /// A board in another process, by its socket.
     Remote(PathBuf),
+    /// The node of the vendor's kernel module.
+    Node(PathBuf),
     /// None of these; says so when it is opened, with what there is.
     Unknown(String),
 }
@@ -33,6 +38,9 @@ impl FromStr for Which {
     fn from_str(text: &str) -> Result<Self, Infallible> {
         if let Some(path) = text.strip_prefix("vfio-user:") {
             return Ok(Which::Remote(path.into()));
+        }
+        if let Some(path) = text.strip_prefix("node:") {
+            return Ok(Which::Node(path.into()));
         }
         let lower = text.to_ascii_lowercase();
         let bare = lower.strip_prefix("pci:").unwrap_or(&lower);
@@ -51,12 +59,26 @@ impl fmt::Display for Which {
             Which::Pci(a) => f.write_str(a),
             Which::Sim(n) => write!(f, "sim:{n}"),
             Which::Remote(p) => write!(f, "vfio-user:{}", p.display()),
+            Which::Node(p) => write!(f, "node:{}", p.display()),
             Which::Unknown(t) => f.write_str(t),
         }
     }
 }
 
 impl Which {
+    /// Opens the device on it; with the lengths of its BARs, which a node does not show.
+    pub fn device(&self, sysfs: &Sysfs) -> Result<(Device, Option<[u64; 3]>), Failure> {
+        let options = DeviceOptions::default();
+        match self {
+            Which::Node(path) => Ok((Device::over(Arc::new(NodeTransport::open(path)?), options)?, None)),
+            _ => {
+                let board = self.open(sysfs)?;
+                let lengths = Bar::ALL.map(|bar| board.bar_len(bar));
+                Ok((Device::open(board, options)?, Some(lengths)))
+            }
+        }
+    }
+
     /// Opens it.
     pub fn open(&self, sysfs: &Sysfs) -> Result<Arc<dyn Board>, Failure> {
         match self {
@@ -71,9 +93,16 @@ impl Which {
                 Ok(Arc::new(SimBoard::open(&spec)?))
             }
             Which::Remote(path) => Ok(Arc::new(RemoteBoard::connect(path, Dma::Files)?)),
+            Which::Node(path) => Err(Failure::new(
+                Exit::Usage,
+                format!("{}: the vendor's node does not show the PCI function, which this needs", path.display()),
+                "bind the board to vfio-pci (akida-ctl bind), or use akida-ctl info",
+            )),
             Which::Unknown(text) => Err(Failure::new(
                 Exit::Usage,
-                format!("{text:?} is none of a PCI address like 0000:03:00.0, sim:NAME, vfio-user:SOCKET"),
+                format!(
+                    "{text:?} is none of a PCI address like 0000:03:00.0, sim:NAME, vfio-user:SOCKET, node:/dev/akida0"
+                ),
                 "akida-ctl devices lists the boards",
             )),
         }

@@ -147,6 +147,7 @@ fn boards_by_name() {
         ("pci:03:00.0", Which::Pci("0000:03:00.0".into())),
         ("sim:akd1500", Which::Sim("akd1500".into())),
         ("vfio-user:/run/Board.sock", Which::Remote("/run/Board.sock".into())),
+        ("node:/dev/akida0", Which::Node("/dev/akida0".into())),
         ("akd1500", Which::Unknown("akd1500".into())),
         ("../x", Which::Unknown("../x".into())),
     ] {

@@ -13,7 +13,7 @@ use ndarray::{ArrayD, Axis, concatenate};
 use super::args::Args;
 use super::report;
 use crate::command::Common;
-use crate::device;
+use crate::device::{self, Road};
 use crate::exit::{Exit, Failure};
 use crate::terminal::progress;
 use crate::trace::Trace;
@@ -44,12 +44,19 @@ impl Engine {
     pub fn open(args: &Args, model: Arc<Model>) -> Result<Self, Failure> {
         let simulation = device::Simulation { faults: args.faults.clone(), real_time: args.real_time };
         let board = device::open(&args.device, model.target, &simulation, |text| args.common.notice(text))?;
-        let (board, trace) = Trace::start(args.trace.as_deref(), board)?;
         let completion = if args.interrupts { Completion::Interrupt } else { Completion::Poll };
-        let device = Device::open(
-            board,
-            DeviceOptions { completion, verify: args.verify_transfers(), ..DeviceOptions::default() },
-        )?;
+        let options = DeviceOptions { completion, verify: args.verify_transfers(), ..DeviceOptions::default() };
+        let (device, trace) = match board {
+            Road::Board(board) => {
+                let (board, trace) = Trace::start(args.trace.as_deref(), board)?;
+                (Device::open(board, options)?, trace)
+            }
+            Road::Node(_) if args.trace.is_some() || args.interrupts => {
+                let message = format!("{} has neither interrupts nor register accesses to trace", args.device);
+                return Err(Failure::new(Exit::Usage, message, "leave --interrupts and --trace out"));
+            }
+            Road::Node(node) => (Device::over(node, options)?, None),
+        };
         let options = SessionOptions { map: args.mapping.options(), jobs: args.jobs, ..SessionOptions::default() };
         Ok(Self { session: Session::open(model, device, options)?, trace })
     }

@@ -79,3 +79,45 @@ fn faults_come_and_go_while_a_board_is_served() {
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     akida_sim("fault --socket {}", &[&control]).expect(69, "no answer");
 }
+
+#[test]
+fn selftest_ends_with_a_network_of_known_answers() {
+    for board in ["sim:akd1000", "sim:akd1500", "sim:akida2", "sim:akida2-2node"] {
+        let said = akida_ctl(&format!("selftest {board}"), &[]).ok().out;
+        for check in ["registers", "memory", "loopback", "packets", "interrupt", "network"] {
+            assert!(said.lines().any(|l| l.starts_with("passed") && l.contains(check)), "{board}: {check}:\n{said}");
+        }
+    }
+}
+
+#[test]
+fn a_dump_lists_what_it_holds() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("bundle");
+    let said = akida_ctl("dump sim:akd1500 -o {}", &[&file]).ok().out;
+    let text = std::fs::read_to_string(&file).expect("written");
+    for section in ["versions", "devices", "doctor", "kernel log", "registers of sim:akd1500"] {
+        assert!(
+            said.contains(&format!("  {section} (")) && text.contains(&format!("== {section}\n")),
+            "{section}:\n{said}"
+        );
+    }
+    assert!(text.contains("TOP IP_VERSION") && text.contains("0xbca10309"), "{text}");
+    akida_ctl("dump sim:akd1500 -o {}", &[&dir.path().join("no/where")]).expect(73, "cannot write");
+}
+
+#[test]
+fn monitor_looks_once_and_pipes_end_it() {
+    akida_ctl("monitor --once", &[]).ok();
+    let json = akida_ctl("monitor --once --format json", &[]).ok();
+    let json: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(json["schema"], "akida-ctl-monitor/1");
+    akida_ctl("monitor --interval 0", &[]).expect(64, "from 0.1 to 3600");
+}
+
+#[test]
+fn a_node_that_is_not_there_is_said_to_be_missing() {
+    akida_ctl("info node:/dev/akida4711", &[]).expect(69, "load the vendor's module");
+    akida_ctl("info node:/dev/null", &[]).expect(64, "name the vendor's node");
+    akida_ctl("selftest node:/dev/akida0", &[]).expect(64, "does not show the PCI function");
+}
