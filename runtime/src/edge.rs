@@ -61,6 +61,16 @@ pub fn quantize_input(model: &Model, batch: ArrayViewD<'_, f32>) -> Result<Vec<V
     batch.outer_iter().map(quantize).collect()
 }
 
+/// Raw integers of one sample, (height, width, channels) whatever the layout of the ONNX input, in the order in which
+/// they enter the first layer: turned by 180 degrees where the model is.
+pub fn chip_order(input: &Input, values: Vec<u8>) -> Vec<u8> {
+    if input.layout.is_turned() && values.len() == input.tensor.elements() {
+        OnnxLayout::NhwcTurned.to_chip(&values, input.tensor.shape)
+    } else {
+        values
+    }
+}
+
 /// Quantizes one sample, row-major in the layout of the ONNX graph; as [`quantize_input`].
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use akida_runtime::edge;
 use akida_runtime::model::{Model, Tensor};
-use ndarray::{ArrayD, Axis, Slice};
+use ndarray::{ArrayD, ArrayViewD, Axis, Slice};
 
 pub use args::Args;
 use args::{Format, Show};
@@ -162,8 +162,13 @@ fn read_labels(args: &Args, model: &Model, samples: &Samples) -> Result<Option<L
 fn bytes_of(model: &Model, data: &Data) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(match data {
         Data::Floats(a) => edge::quantize_input(model, a.view())?,
-        Data::Pixels(a) => a.outer_iter().map(|s| s.iter().copied().collect()).collect(),
-        Data::Integers(a) => a.outer_iter().map(|s| s.iter().map(|&v| v as u8).collect()).collect(),
+        Data::Pixels(a) => {
+            a.outer_iter().map(|s| edge::chip_order(&model.input, s.iter().copied().collect())).collect()
+        }
+        Data::Integers(a) => {
+            let bytes = |s: ArrayViewD<'_, i8>| s.iter().map(|&v| v as u8).collect();
+            a.outer_iter().map(|s| edge::chip_order(&model.input, bytes(s))).collect()
+        }
     })
 }
 

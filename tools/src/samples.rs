@@ -303,7 +303,7 @@ fn take(array: Array, expected: &Expected, normalize: Option<&Normalize>, path: 
 /// and `channels_first` or it is the same bytes.
 fn as_nhwc<T: Clone>(array: ArrayD<T>, expected: &Expected, channels_first: bool) -> Option<ArrayD<T>> {
     let [h, w, c] = expected.shape;
-    let nchw = expected.layout == OnnxLayout::Nchw && (channels_first || c == 1);
+    let nchw = expected.layout.is_channels_first() && (channels_first || c == 1);
     match *array.shape() {
         [_, ah, aw, ac] if [ah, aw, ac] == [h, w, c] => Some(array),
         [_, ac, ah, aw] if nchw && [ah, aw, ac] == [h, w, c] => {

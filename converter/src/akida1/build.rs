@@ -15,6 +15,8 @@ use super::steps::Step;
 pub struct Builder {
     model: Model,
     last: TensorId,
+    /// Whether maps are turned by 180 degrees.
+    turned: bool,
     /// Name of the model's output.
     output: String,
     /// From the last layer's integers to floats.
@@ -40,6 +42,7 @@ impl Builder {
         Self {
             model: Model::new(chain.name.clone(), target, input),
             last: 0,
+            turned: chain.layout.is_turned(),
             output: chain.output.clone(),
             dequantizer: None,
         }
@@ -101,6 +104,9 @@ impl Builder {
         let pushed = self.model.layers.last_mut();
         if let Some(pushed) = pushed {
             pushed.output.name.clone_from(&layer.tensor);
+            if self.turned {
+                pushed.output.layout = pushed.output.layout.turned();
+            }
         }
         Ok(())
     }

@@ -114,6 +114,8 @@ pub struct Layer {
     pub pool: Pool,
     /// Upper bound of the rectifier for each filter, infinite where there is none. Empty: no activation.
     pub bound: Vec<f64>,
+    /// Number around the map; 0 except in a first layer.
+    pub padding: f64,
     /// (height, width, channels).
     pub input: Shape,
     /// (height, width) before pooling.

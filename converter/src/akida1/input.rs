@@ -16,7 +16,7 @@ pub struct Input {
     pub scale: f64,
     /// Real at integer 0.
     pub offset: f64,
-    /// The integer nearest to 0, for padding.
+    /// The integer nearest to the number around the map.
     pub padding: i32,
 }
 
@@ -25,8 +25,9 @@ pub struct Input {
 const NUDGES: [f32; 5] = [0.0, -1.0 / 4096.0, 1.0 / 4096.0, -1.0 / 512.0, 1.0 / 512.0];
 
 impl Input {
-    /// For samples of the tensor `name`. `shift` allows that integer 0 stands for another number than 0.
-    pub fn choose(name: &str, samples: &[Map], bits: u8, shift: bool) -> Result<Self, QuantizeError> {
+    /// For samples of the tensor `name`. `shift` allows that integer 0 stands for another number than 0; `around` is the
+    /// number around the map.
+    pub fn choose(name: &str, samples: &[Map], bits: u8, shift: bool, around: f64) -> Result<Self, QuantizeError> {
         let refuse = |reason: String, remedy| Err(QuantizeError::Range { tensor: name.to_owned(), reason, remedy });
         let values = || samples.iter().flatten().copied();
         let (low, high) = values().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
@@ -56,7 +57,7 @@ impl Input {
             if best.as_ref().is_none_or(|(least, _)| error < least * (1.0 - 1e-6)) {
                 if shift {
                     (input.scale, input.offset) = (slope, offset);
-                    input.padding = (-offset / slope).round().clamp(0.0, f64::from(levels)) as i32;
+                    input.padding = ((around - offset) / slope).round().clamp(0.0, f64::from(levels)) as i32;
                 }
                 best = Some((error, input));
             }
@@ -101,7 +102,7 @@ mod tests {
     fn neighbours_stay_apart() {
         for (mean, deviation) in [(127.5f32, 127.5f32), (0.0, 255.0), (33.0, 79.0), (127.0, 60.0)] {
             let samples: Vec<Map> = vec![(0..256).map(|b| (b as f32 - mean) / deviation).collect()];
-            let input = Input::choose("x", &samples, 8, true).unwrap();
+            let input = Input::choose("x", &samples, 8, true, 0.0).unwrap();
             let integers = input.quantize(&samples[0]);
             let apart = integers.windows(2).filter(|w| w[1] > w[0]).count();
             assert!(apart >= 254, "mean {mean}: {apart}");
@@ -117,7 +118,7 @@ mod tests {
             (vec![vec![f32::NAN, 1.0]], true),
             (vec![vec![-1.0, 1.0]], false),
         ] {
-            assert!(matches!(Input::choose("x", &samples, 4, shift), Err(QuantizeError::Range { .. })));
+            assert!(matches!(Input::choose("x", &samples, 4, shift, 0.0), Err(QuantizeError::Range { .. })));
         }
     }
 }

@@ -71,7 +71,7 @@ fn step_rows(filters: usize) -> usize {
 pub fn quantize(task: &Task) -> Done {
     let layer = task.layer;
     let float = Linear::of(&layer.operator, layer.input);
-    let (integer_rows, float_rows) = (Gather::new(layer, task.padding.into()), Gather::new(layer, 0.0));
+    let (integer_rows, float_rows) = (Gather::new(layer, task.padding.into()), Gather::new(layer, layer.padding));
     let (linear, fit) = weights(task, &float, &integer_rows, &float_rows);
 
     // Sums of some positions after pooling, as integers and in float.
@@ -127,7 +127,7 @@ pub fn quantize(task: &Task) -> Done {
 /// What the float network makes of one sample.
 pub fn float(layer: &Layer, map: &Map) -> Map {
     let linear = Linear::of(&layer.operator, layer.input);
-    let sums = float_sums(layer, &linear, &Gather::new(layer, 0.0), map);
+    let sums = float_sums(layer, &linear, &Gather::new(layer, layer.padding), map);
     sums.indexed_iter().map(|((_, f), &z)| rectified(layer, z, f) as f32).collect()
 }
 

@@ -10,6 +10,8 @@
 //! |---|---|
 //! | `read` | which nodes make which layer, and what is refused |
 //! | `equalize` | scales of channels between two layers |
+//! | `entry` | what comes before the first layer |
+//! | `windows` | kernels and networks as the chip can lay them |
 //! | `input` | floats to the first integers |
 //! | `layer` | one layer from end to end |
 //! | `fit`, `separable` | integer weights with the least error |
@@ -19,6 +21,7 @@
 
 mod build;
 mod chain;
+mod entry;
 mod equalize;
 mod fit;
 mod input;
@@ -29,6 +32,7 @@ mod read;
 mod report;
 mod separable;
 mod steps;
+mod windows;
 
 use std::path::Path;
 
@@ -93,6 +97,8 @@ pub fn quantize(
         .into());
     }
     let (mut chain, mut notes) = read::read(&prepared, options.until.as_deref())?;
+    let image = takes_images(&chain);
+    windows::fit(&mut chain, image, &mut notes);
     let samples = maps_of(&chain, samples)?;
     if options.tools.equalize {
         let ranges = ranges(&chain, &samples);
@@ -100,6 +106,11 @@ pub fn quantize(
     }
     let (model, layers) = quantize_chain(&chain, &samples, options, &mut notes, progress)?;
     Ok(Quantized { model, notes, layers, warnings })
+}
+
+/// Whether the first layer is an InputConvolutional, on images of 8 bits.
+fn takes_images(chain: &Chain) -> bool {
+    matches!(chain.layers[0].operator, Operator::Conv { .. }) && [1, 3].contains(&chain.shape[2])
 }
 
 /// Calibration samples in (height, width, channels) order.
@@ -171,8 +182,8 @@ fn quantize_chain(
             found: format!("'{}'", bits.layer),
         });
     }
-    let image = matches!(chain.layers[0].operator, Operator::Conv { .. }) && [1, 3].contains(&chain.shape[2]);
-    let input = Input::choose(&chain.input, samples, if image { 8 } else { 4 }, image)?;
+    let image = takes_images(chain);
+    let input = Input::choose(&chain.input, samples, if image { 8 } else { 4 }, image, chain.layers[0].padding)?;
     let mut builder = build::Builder::new(chain, &input, options.target);
     let mut integers: Vec<Map> = samples.iter().map(|sample| input.quantize(sample)).collect();
     let mut floats = samples.to_vec();

@@ -3,6 +3,7 @@
 use akida_runtime::model::{OnnxLayout, Pool, Shape};
 
 use super::chain::{Chain, Kernel, Layer, Operator, Window};
+use super::entry::Pad;
 use super::report::Note;
 use crate::onnx::{Graph, Node};
 use crate::quantize::QuantizeError;
@@ -10,7 +11,7 @@ use crate::quantize::QuantizeError;
 const UNBRANCH: &str =
     "Akida 1.0 runs one chain of layers: remove the branch (train without the skip), or convert for akida2";
 const RELU: &str = "Put a ReLU (bounded if possible) after it and train again, or convert for akida2";
-const CHANGE: &str = "Change the network, end it before this node with --quantize-until, or convert for akida2";
+pub const CHANGE: &str = "Change the network, end it before this node with --quantize-until, or convert for akida2";
 const AVERAGE: &str = "Put the ReLU behind the average pooling (the order of Akida 1.0), or a Linear layer behind it";
 const EXPORT: &str = "Export the network again with constant weights and fixed sizes";
 
@@ -36,12 +37,11 @@ pub fn read(graph: &Graph, until: Option<&str>) -> Result<(Chain, Vec<Note>), Qu
         }
     };
     let mut reader = Reader { graph, until, at: input.name.clone(), shape, flat: dims.len() == 1, notes: Vec::new() };
+    let (channels_last, mut pad) = reader.entry()?;
+    let (layout, shape) = (channels_last.unwrap_or(layout), reader.shape);
     let mut layers: Vec<Layer> = Vec::new();
-    if reader.peek()?.is_some_and(|node| node.is("Cast")) {
-        reader.take()?;
-    }
     while let Some(node) = reader.take()? {
-        let layer = reader.layer(node, layers.is_empty())?;
+        let layer = reader.layer(node, layers.is_empty(), pad.take())?;
         if let Some(before) = layers.last().filter(|before| before.bound.is_empty()) {
             let found = format!("'{}' comes after it", layer.name);
             let rule = "a layer without rectifier is the last one: activations are unsigned";
@@ -61,7 +61,7 @@ pub fn read(graph: &Graph, until: Option<&str>) -> Result<(Chain, Vec<Note>), Qu
     Ok((Chain { name: graph.name.clone(), input: input.name.clone(), layout, shape, layers, output }, notes))
 }
 
-fn refuse(node: &Node, rule: &str, found: impl Into<String>, remedy: &'static str) -> QuantizeError {
+pub fn refuse(node: &Node, rule: &str, found: impl Into<String>, remedy: &'static str) -> QuantizeError {
     let (name, op) = (node.name.clone(), node.op.clone());
     QuantizeError::Node { node: name, op, rule: rule.into(), found: found.into(), remedy }
 }
@@ -72,12 +72,13 @@ fn refuse_layer(graph: &Graph, layer: &Layer, rule: &str, found: String, remedy:
 }
 
 /// Walks the chain.
-struct Reader<'g> {
-    graph: &'g Graph,
+pub struct Reader<'g> {
+    pub graph: &'g Graph,
     until: Option<&'g str>,
     /// The tensor reached.
     at: String,
-    shape: Shape,
+    /// Its (height, width, channels).
+    pub shape: Shape,
     /// Whether the tensor reached has two dimensions.
     flat: bool,
     notes: Vec<Note>,
@@ -112,7 +113,7 @@ impl<'g> Reader<'g> {
     }
 
     /// The next node if it has this operator.
-    fn take_if(&mut self, ops: &[&str]) -> Result<Option<&'g Node>, QuantizeError> {
+    pub fn take_if(&mut self, ops: &[&str]) -> Result<Option<&'g Node>, QuantizeError> {
         match self.peek()? {
             Some(node) if ops.iter().any(|op| node.is(op)) => self.take(),
             _ => Ok(None),
@@ -120,7 +121,7 @@ impl<'g> Reader<'g> {
     }
 
     /// The layer that begins with `node`, up to the tensor the next one reads.
-    fn layer(&mut self, node: &'g Node, first: bool) -> Result<Layer, QuantizeError> {
+    fn layer(&mut self, node: &'g Node, first: bool, pad: Option<Pad>) -> Result<Layer, QuantizeError> {
         let mut layer = match node.op.as_str() {
             "Conv" if node.domain.is_empty() => self.conv(node, first)?,
             "Flatten" | "Reshape" | "Squeeze" | "Gemm" if node.domain.is_empty() => self.dense(node)?,
@@ -133,6 +134,9 @@ impl<'g> Reader<'g> {
                 return Err(refuse(node, "a layer begins with a Conv or a Gemm", found, CHANGE));
             }
         };
+        if let Some(pad) = pad {
+            layer = pad.into_layer(layer)?;
+        }
         if !self.flat {
             if let Some(pool) = self.take_if(&["MaxPool"])? {
                 layer.pool = max_pool(pool)?;
@@ -196,7 +200,18 @@ impl<'g> Reader<'g> {
         let (name, tensor) = (node.name.clone(), node.output().to_owned());
         let name = if name.is_empty() { tensor.clone() } else { name };
         let (pool, bound) = (Pool::None, Vec::new());
-        Layer { name, tensor, operator, bias, pool, bound, input: self.shape, conv: [0; 2], output: [0; 3] }
+        Layer {
+            name,
+            tensor,
+            operator,
+            bias,
+            pool,
+            bound,
+            padding: 0.0,
+            input: self.shape,
+            conv: [0; 2],
+            output: [0; 3],
+        }
     }
 
     /// Weights as (filters, height, width, channels), windows and groups.
@@ -316,7 +331,7 @@ impl<'g> Reader<'g> {
         }
     }
 
-    fn constant(&self, node: &Node, index: usize) -> Result<(Vec<usize>, Vec<f64>), QuantizeError> {
+    pub fn constant(&self, node: &Node, index: usize) -> Result<(Vec<usize>, Vec<f64>), QuantizeError> {
         let name = node.input(index).unwrap_or_default();
         let Some(tensor) = self.graph.initializers.get(name) else {
             return Err(refuse(node, "weights are constant", format!("input {index} '{name}' is not"), EXPORT));

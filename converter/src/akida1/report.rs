@@ -16,6 +16,20 @@ pub enum Note {
         /// Its name.
         layer: String,
     },
+    /// A kernel put into a larger one among zeros.
+    Widened {
+        /// Name of the layer.
+        layer: String,
+        /// Its kernel, (height, width).
+        from: [usize; 2],
+        /// Height and width of the one on the chip.
+        to: usize,
+    },
+    /// The whole network turned by 180 degrees.
+    Turned {
+        /// Layers whose padding is on the other side than the chip's.
+        layers: Vec<String>,
+    },
     /// An average of activations that the next dense layer took over.
     AverageInDense {
         /// Name of the dense layer.
@@ -47,6 +61,14 @@ impl std::fmt::Display for Note {
                     "'{layer}': depthwise and pointwise of the first layer were multiplied into one kernel, exact"
                 )
             }
+            Self::Widened { layer, from: [height, width], to } => {
+                write!(f, "'{layer}': kernel {height}x{width} put into one of {to}x{to} among zeros, exact")
+            }
+            Self::Turned { layers } => write!(
+                f,
+                "the network is turned by 180 degrees, exact: stride 2 of {} pads on the other side than Akida 1.0",
+                layers.iter().map(|layer| format!("'{layer}'")).collect::<Vec<_>>().join(", ")
+            ),
             Self::AverageInDense { layer, positions } => write!(
                 f,
                 "'{layer}': Akida 1.0 cannot average activations; the dense layer takes all {positions} positions with \

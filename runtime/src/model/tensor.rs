@@ -16,14 +16,37 @@ pub enum OnnxLayout {
     Nhwc,
     /// (batch, channels): height and width are 1.
     Flat,
+    /// (batch, channels, height, width), turned by 180 degrees on the chip.
+    NchwTurned,
+    /// (batch, height, width, channels), turned by 180 degrees on the chip.
+    NhwcTurned,
 }
 
 impl OnnxLayout {
+    /// The same order in ONNX, but turned by 180 degrees on the chip; what is flat stays as it is.
+    pub fn turned(self) -> Self {
+        match self {
+            Self::Nchw => Self::NchwTurned,
+            Self::Nhwc => Self::NhwcTurned,
+            other => other,
+        }
+    }
+
+    /// Whether the chip has the map turned by 180 degrees.
+    pub fn is_turned(self) -> bool {
+        matches!(self, Self::NchwTurned | Self::NhwcTurned)
+    }
+
+    /// Whether channels come before height and width in ONNX.
+    pub fn is_channels_first(self) -> bool {
+        matches!(self, Self::Nchw | Self::NchwTurned)
+    }
+
     /// Dimensions of one sample in ONNX, without the batch.
     pub fn dims(self, [height, width, channels]: Shape) -> Vec<usize> {
         match self {
-            Self::Nchw => vec![channels, height, width],
-            Self::Nhwc => vec![height, width, channels],
+            Self::Nchw | Self::NchwTurned => vec![channels, height, width],
+            Self::Nhwc | Self::NhwcTurned => vec![height, width, channels],
             Self::Flat => vec![height * width * channels],
         }
     }
@@ -31,8 +54,8 @@ impl OnnxLayout {
     /// The chip's shape of a sample with these ONNX dimensions (without the batch); None when their number is wrong.
     pub fn shape(self, dims: &[usize]) -> Option<Shape> {
         match (self, dims) {
-            (Self::Nchw, &[channels, height, width]) => Some([height, width, channels]),
-            (Self::Nhwc, &[height, width, channels]) => Some([height, width, channels]),
+            (Self::Nchw | Self::NchwTurned, &[channels, height, width]) => Some([height, width, channels]),
+            (Self::Nhwc | Self::NhwcTurned, &[height, width, channels]) => Some([height, width, channels]),
             (Self::Flat, &[channels]) => Some([1, 1, channels]),
             _ => None,
         }
@@ -45,6 +68,8 @@ impl OnnxLayout {
         match self {
             Self::Nchw => transpose(values, channels, height * width),
             Self::Nhwc | Self::Flat => values.to_vec(),
+            Self::NchwTurned => turn(&transpose(values, channels, height * width), channels),
+            Self::NhwcTurned => turn(values, channels),
         }
     }
 
@@ -56,8 +81,15 @@ impl OnnxLayout {
         match self {
             Self::Nchw => transpose(values, height * width, channels),
             Self::Nhwc | Self::Flat => values.to_vec(),
+            Self::NchwTurned => transpose(&turn(values, channels), height * width, channels),
+            Self::NhwcTurned => turn(values, channels),
         }
     }
+}
+
+/// Pixels of `channels` elements, last first: a map turned by 180 degrees.
+fn turn<T: Copy>(values: &[T], channels: usize) -> Vec<T> {
+    values.rchunks(channels.max(1)).flatten().copied().collect()
 }
 
 /// A matrix of `rows` x `columns`, column after column.
@@ -110,7 +142,7 @@ mod tests {
     fn layouts_are_inverse() {
         let shape = [2, 3, 4];
         let chip: Vec<u32> = (0..24).collect();
-        for layout in [OnnxLayout::Nchw, OnnxLayout::Nhwc] {
+        for layout in [OnnxLayout::Nchw, OnnxLayout::Nhwc, OnnxLayout::NchwTurned, OnnxLayout::NhwcTurned] {
             let onnx = layout.to_onnx(&chip, shape);
             assert_eq!(layout.to_chip(&onnx, shape), chip);
             assert_eq!(layout.shape(&layout.dims(shape)), Some(shape));

@@ -51,7 +51,9 @@ impl<'m, 'b> Inputs<'m, 'b> {
                 let edge = |source: EdgeError| SessionError::Edge { sample, source };
                 return edge::quantize_sample(&self.model.input, &values).map_err(edge);
             }
-            Batch::Raw(view) => view.index_axis(Axis(0), sample).iter().copied().collect(),
+            Batch::Raw(view) => {
+                edge::chip_order(&self.model.input, view.index_axis(Axis(0), sample).iter().copied().collect())
+            }
             Batch::Bytes(samples) => samples[sample].clone(),
         };
         self.check(sample, &bytes)?;

@@ -45,7 +45,7 @@ pub fn quantized_shape(model: &Model) -> Shape {
     let shape = model.input.tensor.shape;
     match model.input.tensor.layout {
         OnnxLayout::Flat => [1, shape[2], 1],
-        OnnxLayout::Nchw | OnnxLayout::Nhwc => shape,
+        _ => shape,
     }
 }
 

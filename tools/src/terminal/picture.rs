@@ -41,7 +41,7 @@ impl Picture {
         let high = sample.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let scale = 255.0 / (high - low).max(f32::MIN_POSITIVE);
         let mut bytes = sample.map(|&v| ((v - low) * scale).round() as u8);
-        if layout == OnnxLayout::Nchw {
+        if layout.is_channels_first() {
             bytes.swap_axes(0, 1);
             bytes.swap_axes(1, 2);
         }
