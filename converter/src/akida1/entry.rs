@@ -33,7 +33,9 @@ impl Reader<'_> {
             self.shape = [height, width, channels];
             layout = Some(OnnxLayout::Nhwc);
         }
-        let Some(node) = self.take_if(&["BRNPad"])? else { return Ok((layout, None)) };
+        // A node of graph preparation, with a domain of its own.
+        let Some(node) = self.peek()?.filter(|node| node.op == "BRNPad") else { return Ok((layout, None)) };
+        self.take()?;
         let rule = "the input is padded in height and width, with one number";
         let refuse = |found: String| refuse(node, rule, found, CHANGE);
         let (_, values) = self.constant(node, 2)?;

@@ -86,7 +86,7 @@ pub struct Reader<'g> {
 
 impl<'g> Reader<'g> {
     /// The node that reads the tensor reached; None at the end.
-    fn peek(&self) -> Result<Option<&'g Node>, QuantizeError> {
+    pub fn peek(&self) -> Result<Option<&'g Node>, QuantizeError> {
         if self.until == Some(self.at.as_str()) {
             return Ok(None);
         }
@@ -104,7 +104,7 @@ impl<'g> Reader<'g> {
         }
     }
 
-    fn take(&mut self) -> Result<Option<&'g Node>, QuantizeError> {
+    pub fn take(&mut self) -> Result<Option<&'g Node>, QuantizeError> {
         let node = self.peek()?;
         if let Some(node) = node {
             self.at = node.output().to_owned();
