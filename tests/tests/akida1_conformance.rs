@@ -13,10 +13,10 @@ use akida_simulator::{Model as BoardModel, SimBoard, SimSpec};
 use akida_tests::conformance::Case;
 use ndarray::{ArrayD, Axis};
 
-/// Quantized with at most 16 samples.
+/// Quantized with at most 4 samples.
 fn quantize(case: &Case, target: Target) -> Quantized {
     let samples = if case.path("calib.npz").exists() { case.calibration() } else { case.inputs() };
-    let count = samples.shape()[0].min(16);
+    let count = samples.shape()[0].min(4);
     let samples = samples.slice_axis(Axis(0), (0..count).into());
     convert(&case.path("model.onnx"), samples, &Options::new(target), &mut |_, _| {})
         .unwrap_or_else(|e| panic!("{}: {e}", case.name))
@@ -38,20 +38,21 @@ fn cosine(a: &ArrayD<f32>, b: &ArrayD<f32>) -> f64 {
 
 #[test]
 fn float_networks_run_on_the_hardware() {
-    // Name, whether the network is turned, least cosine with the float outputs at 8/4/4: what was reached, rounded down.
+    // Name, whether the network is turned, least cosine with the float outputs at 8/4/4 (all reach 0.999 with 16 samples).
     for (name, turned, least) in [
-        ("lenet5", false, 0.0),
-        ("akida_mobilenet_025", false, 0.0),
-        ("mobilenet_v1_025", true, 0.0),
-        ("akidanet_05_160", false, 0.0),
+        ("lenet5", false, 0.99),
+        ("akida_mobilenet_025", false, 0.99),
+        ("mobilenet_v1_025", true, 0.99),
+        ("akidanet_05_160", false, 0.99),
     ] {
         let case = Case::find(name).unwrap_or_else(|| panic!("{name} is missing"));
         let samples = case.inputs();
         let samples = samples.slice_axis(Axis(0), (0..samples.shape()[0].min(3)).into()).to_owned();
         let float = case.npz("float_outputs.npz").expect("float outputs").floats("out0");
         let float = float.slice_axis(Axis(0), (0..samples.shape()[0]).into()).to_owned();
-        for (target, board) in [(Target::Akd1000, BoardModel::Akd1000), (Target::Akd1500, BoardModel::Akd1500)] {
-            let start = std::time::Instant::now();
+        // The largest takes as long as all others together; one chip is enough for it.
+        let boards = [(Target::Akd1000, BoardModel::Akd1000), (Target::Akd1500, BoardModel::Akd1500)];
+        for (target, board) in boards.into_iter().take(if name == "akidanet_05_160" { 1 } else { 2 }) {
             let Quantized { model, notes, .. } = quantize(&case, target);
             assert_eq!(notes.iter().any(|note| matches!(note, Note::Turned { .. })), turned, "{name}");
             assert_eq!(model.input.layout.is_turned(), turned, "{name}");
@@ -67,7 +68,7 @@ fn float_networks_run_on_the_hardware() {
                 assert!(found.iter().eq(expected), "{name} on {board:?}, sample {sample}");
             }
             let near = cosine(&outputs.floats[0], &float);
-            println!("{name} on {board:?}: cosine {near:.4} {:?}", start.elapsed());
+            println!("{name} on {board:?}: cosine {near:.4}");
             assert!(near >= least, "{name} on {board:?}: cosine {near} with the float network, {least} was reached");
         }
     }

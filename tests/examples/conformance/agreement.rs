@@ -57,7 +57,7 @@ pub fn tail(quantized: &Graph) -> Result<Option<FloatNetwork>, Failed> {
     let made = integer.iter().filter(|n| n.op.starts_with("Dequantizer")).flat_map(|n| &n.outputs);
     let read: Vec<&String> = made.filter(|name| float.iter().any(|n| n.inputs.contains(name))).collect();
     let [input] = read[..] else { return Err(format!("float operators read {} integer tensors", read.len()).into()) };
-    let ty = quantized.value_type(input).unwrap_or_else(ValueType::default);
+    let ty = quantized.value_type(input).unwrap_or_default();
     let graph = Graph {
         inputs: vec![Value { name: input.clone(), ty }],
         functions: Vec::new(),

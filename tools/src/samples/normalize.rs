@@ -1,6 +1,5 @@
 //! From pixels to what the network was trained on.
 
-use akida_runtime::model::OnnxLayout;
 use ndarray::{ArrayD, IxDyn};
 
 use super::Expected;
@@ -46,9 +45,10 @@ impl Normalize {
             plane.mapv_inplace(|p| (p / 255.0 - mean) / std);
         }
         let batch = pixels.shape()[0];
-        let floats = match expected.layout {
-            OnnxLayout::Nchw => floats.permuted_axes(IxDyn(&[0, 3, 1, 2])).as_standard_layout().into_owned(),
-            OnnxLayout::Nhwc | OnnxLayout::Flat => floats,
+        let floats = if expected.layout.is_channels_first() {
+            floats.permuted_axes(IxDyn(&[0, 3, 1, 2])).as_standard_layout().into_owned()
+        } else {
+            floats
         };
         let mut shape = vec![batch];
         shape.extend(expected.float_shape());
@@ -61,6 +61,7 @@ impl Normalize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use akida_runtime::model::OnnxLayout;
 
     #[test]
     fn the_order_of_operations_is_that_of_the_conformance_data() {
