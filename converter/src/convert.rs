@@ -8,6 +8,7 @@ use crate::calibrate::{CalibrateError, Calibration, Ranges, observe, random_samp
 use crate::import::{ImportError, ImportOptions, import};
 use crate::onnx::{Graph, OnnxError, load};
 use crate::prepare::{PrepareError, prepare};
+use crate::qdq::QdqError;
 use crate::quantize::{QuantizeError, QuantizeOptions, Warning, check_float, check_prepared, quantize_prepared};
 
 /// Why a model was not converted.
@@ -26,6 +27,9 @@ pub enum ConvertError {
     /// It cannot be quantized.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// It is quantized in a way that cannot be taken over.
+    #[error(transparent)]
+    Qdq(#[from] QdqError),
     /// The quantized graph is not a model.
     #[error(transparent)]
     Import(#[from] ImportError),

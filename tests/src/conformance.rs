@@ -42,9 +42,7 @@ impl Case {
     /// An `.npz` file of the case; None when it is not there.
     pub fn npz(&self, file: &str) -> Option<Npz> {
         let path = self.path(file);
-        let file = File::open(&path).ok()?;
-        let reader = NpzReader::new(file).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        Some(Npz { path, reader })
+        path.exists().then(|| Npz::open(&path))
     }
 
     /// The float inputs as the graph takes them, from `x` or from `x_u8` by the formula of the case.
@@ -93,6 +91,13 @@ pub struct Npz {
 }
 
 impl Npz {
+    /// Opens an archive.
+    pub fn open(path: &std::path::Path) -> Self {
+        let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let reader = NpzReader::new(file).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Self { path: path.to_owned(), reader }
+    }
+
     /// Whether there is an array of this name.
     pub fn has(&mut self, key: &str) -> bool {
         self.reader.names().is_ok_and(|names| names.iter().any(|name| name == key))

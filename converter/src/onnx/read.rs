@@ -158,8 +158,9 @@ impl Reader<'_> {
     fn tensor(&self, tensor: proto::TensorProto, name: &str) -> Result<Tensor, OnnxError> {
         let bad = |reason: String| self.bad_tensor(name, reason);
         let number = tensor.data_type.unwrap_or(0);
-        let dtype = DType::from_onnx(number)
-            .ok_or_else(|| bad(format!("elements of ONNX type {number} are not supported as constants")))?;
+        let dtype = DType::from_onnx(number).ok_or_else(|| {
+            bad(format!("elements of ONNX type {} are not supported as constants", type_name(number)))
+        })?;
         let mut dims = Vec::with_capacity(tensor.dims.len());
         for &dim in &tensor.dims {
             dims.push(usize::try_from(dim).map_err(|_| bad(format!("dimension {dim} is negative")))?);
@@ -232,6 +233,20 @@ impl Reader<'_> {
 
     fn bad_node(&self, node: &str, op: &str, reason: String) -> OnnxError {
         OnnxError::Node { file: self.file.to_owned(), node: node.to_owned(), op: op.to_owned(), reason }
+    }
+}
+
+/// The name of a type that no [`DType`] stands for, or its number.
+fn type_name(number: i32) -> String {
+    match number {
+        8 => "STRING".to_owned(),
+        14 => "COMPLEX64".to_owned(),
+        15 => "COMPLEX128".to_owned(),
+        17..=20 => format!("FLOAT8 ({number})"),
+        21 => "UINT4".to_owned(),
+        22 => "INT4".to_owned(),
+        23 => "FLOAT4".to_owned(),
+        _ => number.to_string(),
     }
 }
 

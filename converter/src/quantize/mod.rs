@@ -16,13 +16,19 @@ mod search;
 mod warning;
 mod weights;
 
+pub(crate) use input::InputQuantizer;
+pub(crate) use layer::{Kind, Layer, Pool};
+pub(crate) use scale::Scale;
+pub(crate) use search::{Found, search};
+pub(crate) use weights::GivenScales;
+
 pub use error::QuantizeError;
 pub use input::InputType;
 pub use layer::Unsuitable;
 pub use warning::Warning;
 
 use crate::calibrate::Ranges;
-use crate::onnx::{BRAINCHIP, Graph};
+use crate::onnx::{BRAINCHIP, Graph, Node};
 
 /// What may be chosen about quantization.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,8 +73,12 @@ impl QuantizeOptions {
 
 /// Refuses a graph that is quantized already.
 pub fn check_float(graph: &Graph) -> Result<(), QuantizeError> {
-    let quantized = |op: &str| op.contains("Quantized") || op == "InputQuantizer" || op.starts_with("Dequantizer");
-    match graph.nodes.iter().find(|node| node.domain == BRAINCHIP && quantized(&node.op)) {
+    let fused = |op: &str| op.contains("Quantized") || op == "InputQuantizer" || op.starts_with("Dequantizer");
+    let quantized = |node: &&Node| match node.domain.as_str() {
+        BRAINCHIP => fused(&node.op),
+        _ => node.op == "QuantizeLinear" || node.op == "DequantizeLinear",
+    };
+    match graph.nodes.iter().find(quantized) {
         None => Ok(()),
         Some(node) => Err(QuantizeError::Node {
             node: node.name.clone(),
@@ -117,19 +127,44 @@ pub fn quantize_prepared(
 
     let range = input_range(graph, ranges, &entry, options.per_tensor)?;
     let input = input::quantizer(&range, options.input_dtype, &entry.tensor)?;
-    let zero_point = input.zero_point.clone();
-    let context = parameters::Context { graph, ranges, per_tensor: options.per_tensor, zero_point: &zero_point };
-    let mut assembly = assemble::Assembly::new(graph, &entry, &input, unsigned);
-    for layer in &layers {
-        let scales: Vec<&scale::Scale> = layer.inputs.iter().filter_map(|name| assembly.scale(name)).collect();
-        let parameters = context.parameters(layer, &scales)?;
-        assembly.push(layer, parameters);
-    }
-    let (quantized, left) = assembly.finish();
+    let given = weights::GivenScales::new();
+    let found = search::Found { entry, layers, warnings: Vec::new() };
+    let (quantized, left) =
+        assemble(graph, &found, ranges, &Scales { input, unsigned, per_tensor: options.per_tensor, given: &given })?;
     if !left.is_empty() && options.quantize_until.is_none() {
         warnings.push(Warning::LeftFloat { nodes: left });
     }
     Ok((quantized, warnings))
+}
+
+/// What is known of scales besides ranges.
+pub(crate) struct Scales<'a> {
+    /// Of the model's input.
+    pub input: InputQuantizer,
+    /// Whether its integers are unsigned.
+    pub unsigned: bool,
+    /// One range for each whole activation.
+    pub per_tensor: bool,
+    /// Of weights that are integers already.
+    pub given: &'a GivenScales,
+}
+
+/// The quantized graph of the layers that were found, and names and operators of the nodes that stay float.
+pub(crate) fn assemble(
+    graph: &Graph,
+    found: &search::Found,
+    ranges: &Ranges,
+    scales: &Scales,
+) -> Result<(Graph, Vec<(String, String)>), QuantizeError> {
+    let Scales { input, unsigned, per_tensor, given } = scales;
+    let context = parameters::Context { graph, ranges, per_tensor: *per_tensor, zero_point: &input.zero_point, given };
+    let mut assembly = assemble::Assembly::new(graph, &found.entry, input, *unsigned);
+    for layer in &found.layers {
+        let scales: Vec<&Scale> = layer.inputs.iter().filter_map(|name| assembly.scale(name)).collect();
+        let parameters = context.parameters(layer, &scales)?;
+        assembly.push(layer, parameters);
+    }
+    Ok(assembly.finish())
 }
 
 /// The range of the model's input, on the axes the first layer sees.

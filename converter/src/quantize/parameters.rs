@@ -3,7 +3,7 @@
 use super::fixed::{Fixed, Limit, aligned, fixed, fixed_f32, pairwise_sum};
 use super::layer::{Activation, Kind, Layer, Pool};
 use super::scale::Scale;
-use super::weights::{self, Axes, Weights};
+use super::weights::{self, Axes, GivenScales, Weights};
 use super::{QuantizeError, lut};
 use crate::calibrate::Ranges;
 use crate::onnx::{Dim, Graph, Tensor};
@@ -18,6 +18,8 @@ pub struct Context<'a> {
     pub per_tensor: bool,
     /// Zero points of the model's input.
     pub zero_point: &'a [i32],
+    /// Integer weights that are given, by the name of the float ones: real per integer, one or one per filter.
+    pub given: &'a GivenScales,
 }
 
 /// The integers of a layer.
@@ -56,7 +58,10 @@ impl Context<'_> {
         }
         let values = kernel.values::<f32>(kernel_name)?;
         let seen = self.kernel_as_multiplied(layer, &dims)?;
+        let given = self.given.get(kernel_name);
         let (input_axis, filter_axis) = match layer.kind {
+            // The reference's one scale for a whole depthwise transposed kernel is not what others have.
+            Kind::DepthwiseTranspose if given.is_some() => (0, 0),
             Kind::Depthwise | Kind::DepthwiseTemporalConv => (0, 0),
             Kind::ConvTranspose | Kind::DepthwiseTranspose => (0, 1),
             _ => (1, 0),
@@ -73,7 +78,8 @@ impl Context<'_> {
             return Err(self.refuse(layer, "its input has one range per channel".into(), found, REMEDY_RANGES));
         }
         let axes = Axes { dims: &seen, input: input_axis, filter: filter_axis };
-        let Some(weights) = weights::quantize(&values, axes, input) else {
+        let kept = given.and_then(|scales| weights::on_grid(&values, axes, input, scales));
+        let Some(weights) = kept.or_else(|| weights::quantize(&values, axes, input)) else {
             let found = format!("'{kernel_name}' holds an infinite value or NaN");
             return Err(self.refuse(
                 layer,

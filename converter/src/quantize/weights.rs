@@ -3,6 +3,9 @@
 use super::fixed::AMPLITUDE_FLOOR;
 use super::scale::Scale;
 
+/// Scales of weights that are on a grid already, by the name of the kernel: real per integer, one or one per filter.
+pub type GivenScales = std::collections::HashMap<String, Vec<f64>>;
+
 /// Integer weights and one scale per filter.
 pub struct Weights {
     /// Row-major, as the float weights.
@@ -53,6 +56,24 @@ pub fn quantize(kernel: &[f32], axes: Axes, input: &Scale) -> Option<Weights> {
     Some(Weights { values, scale })
 }
 
+/// The integers of a kernel that is integers times `grid` already. None when it is not, because it was scaled since or
+/// because channels of the input have different scales.
+pub fn on_grid(kernel: &[f32], axes: Axes, input: &Scale, grid: &[f64]) -> Option<Weights> {
+    let filters = axes.dims[axes.filter];
+    if grid.len() != 1 && grid.len() != filters || input.values.iter().any(|s| *s != input.values[0]) {
+        return None;
+    }
+    let grid = |filter: usize| if grid.len() == 1 { grid[0] } else { grid[filter] };
+    let integer = |(element, &weight): (usize, &f32)| {
+        let value = f64::from(weight) / grid(axes.index(axes.filter, element));
+        let integer = value.round_ties_even();
+        // The float weight has 24 bits; whatever is farther off was not made of an integer.
+        ((value - integer).abs() < 1e-3 && (-128.0..=127.0).contains(&integer)).then_some(integer as i8)
+    };
+    let values = kernel.iter().enumerate().map(integer).collect::<Option<Vec<i8>>>()?;
+    Some(Weights { values, scale: (0..filters).map(|f| input.values[0] / grid(f)).collect() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +85,19 @@ mod tests {
         let weights = quantize(&kernel, axes, &Scale::vector(vec![2.0, 4.0])).unwrap();
         assert_eq!(weights.values, [127, -127, 127, 0, 0, 0]);
         assert_eq!(weights.scale, [127.0 / 0.25, 127.0 / 0.125, 127.0 * 65536.0]);
+    }
+
+    #[test]
+    fn integers_on_a_grid_are_kept() {
+        let axes = Axes { dims: &[2, 2], input: 1, filter: 0 };
+        let input = Scale::vector(vec![4.0]);
+        let weights = on_grid(&[0.5, -1.0, 0.3, 38.1], axes, &input, &[0.5, 0.3]).unwrap();
+        assert_eq!(weights.values, [1, -2, 1, 127]);
+        assert_eq!(weights.scale, [8.0, 4.0 / 0.3]);
+        assert!(on_grid(&[0.5, -1.0, 0.3, 38.2], axes, &input, &[0.5, 0.3]).is_none(), "off the grid");
+        assert!(on_grid(&[0.5, -1.0, 0.3, 38.4], axes, &input, &[0.5, 0.3]).is_none(), "beyond 8 bits");
+        let two = Scale::vector(vec![4.0, 2.0]);
+        assert!(on_grid(&[0.5, -1.0, 0.3, 0.3], axes, &two, &[0.5, 0.3]).is_none(), "another grid per channel");
     }
 
     #[test]

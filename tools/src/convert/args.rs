@@ -31,7 +31,7 @@ Exit codes: 0 done, 64 usage, 65 bad or unsupported model, 66 no input, 70 inter
 pub enum Command {
     /// Quantize a float ONNX network with samples and convert it
     Quantize(Box<Quantize>),
-    /// Convert an ONNX network that QuantizeML has quantized already
+    /// Convert an ONNX network that is quantized already: by QuantizeML, ONNX Runtime (QDQ) or PyTorch (QAT)
     Import(Import),
     /// Print a network: a summary of an .akm, the graph of an .onnx
     Show(Show),
@@ -107,7 +107,7 @@ pub struct Quantize {
 /// `akida-convert import`
 #[derive(Clone, Debug, clap::Args)]
 pub struct Import {
-    /// Network quantized by QuantizeML
+    /// Network quantized by QuantizeML, or with QuantizeLinear and DequantizeLinear
     pub model: PathBuf,
     /// What it is made for
     #[arg(short, long)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use akida_converter::calibrate::{Calibration, load_ranges};
 use akida_converter::import::{self, ImportOptions};
 use akida_converter::onnx::{self, DType};
+use akida_converter::qdq::{import_qdq, is_qdq};
 use akida_converter::quantize::{InputType, QuantizeOptions};
 use akida_converter::{ConvertError, Converted};
 use akida_runtime::model::{Model, Target};
@@ -116,9 +117,46 @@ fn through(
 
 /// Converts a quantized graph.
 pub fn import(args: &Import, common: &Common, _out: &mut dyn Write) -> Result<Exit, Failure> {
+    let graph = onnx::load(&args.model)?;
+    if is_qdq(&graph) {
+        return import_qdq_graph(graph, args, common);
+    }
     let model = read_quantized(&args.model, args.target)?;
     model.save(&args.output)?;
     wrote(&args.output, &model, common);
+    Ok(Exit::Done)
+}
+
+/// The same for QuantizeLinear and DequantizeLinear, with a line for each layer that says how exact it is.
+fn import_qdq_graph(graph: onnx::Graph, args: &Import, common: &Common) -> Result<Exit, Failure> {
+    let imported = import_qdq(graph).map_err(|error| match error {
+        ConvertError::Qdq(akida_converter::qdq::QdqError::Onnx(error)) => error.into(),
+        ConvertError::Qdq(error) => Failure::because(
+            Exit::Data,
+            args.model.display(),
+            &error,
+            "docs/converter.md lists the QDQ forms there are",
+        ),
+        error => Failure::from(error),
+    })?;
+    if imported.model.target != args.target {
+        return Err(other_target(&args.model, imported.model.target, args.target));
+    }
+    for warning in &imported.warnings {
+        common.notice(format_args!("warning: {warning}"));
+    }
+    if !imported.float_tail.is_empty() {
+        return Err(Failure::new(
+            Exit::Data,
+            format!("{}: no board computes {}", args.model.display(), imported.float_tail.join(", ")),
+            "end the network before these operations and quantize it again",
+        ));
+    }
+    for layer in &imported.layers {
+        common.notice(format_args!("{layer}"));
+    }
+    imported.model.save(&args.output)?;
+    wrote(&args.output, &imported.model, common);
     Ok(Exit::Done)
 }
 
@@ -127,13 +165,17 @@ pub fn read_quantized(path: &Path, target: Target) -> Result<Model, Failure> {
     let graph = onnx::load(path)?;
     let model = import::import(&graph, ImportOptions::default()).map_err(ConvertError::from)?.model;
     if model.target != target {
-        return Err(Failure::new(
-            Exit::Data,
-            format!("{} holds a network quantized for {}, not for {target}", path.display(), model.target),
-            format!("use --target {}, or quantize the float network for {target}", model.target),
-        ));
+        return Err(other_target(path, model.target, target));
     }
     Ok(model)
+}
+
+fn other_target(path: &Path, found: Target, target: Target) -> Failure {
+    Failure::new(
+        Exit::Data,
+        format!("{} holds a network quantized for {found}, not for {target}", path.display()),
+        format!("use --target {found}, or quantize the float network for {target}"),
+    )
 }
 
 fn wrote(path: &Path, model: &Model, common: &Common) {

@@ -6,6 +6,7 @@ use akida_converter::calibrate::Calibration;
 use akida_converter::import::{ImportOptions, import};
 use akida_converter::onnx::{self, BRAINCHIP, Graph};
 use akida_converter::prepare::PrepareError;
+use akida_converter::qdq::{QdqError, import_qdq, is_qdq};
 use akida_converter::quantize::{QuantizeError, QuantizeOptions, Warning};
 use akida_converter::{ConvertError, convert};
 use akida_runtime::mapping::{self, MapOptions};
@@ -52,7 +53,12 @@ fn network(args: &Check, document: &mut Document) -> Result<(), Failure> {
         float_nodes(&graph, &[], document);
         return Ok(());
     }
-    let result = if args.target.is_v1() {
+    let result = if is_qdq(&graph) {
+        import_qdq(graph.clone()).map(|imported| {
+            document.warnings = imported.layers.iter().map(ToString::to_string).collect();
+            (imported.model, Some((imported.graph, imported.warnings)))
+        })
+    } else if args.target.is_v1() {
         akida1::rough(&args.model, args.target)?.map(|rough| {
             let notes = rough.notes.iter().map(ToString::to_string);
             document.warnings = rough.warnings.iter().map(ToString::to_string).chain(notes).collect();
@@ -60,16 +66,16 @@ fn network(args: &Check, document: &mut Document) -> Result<(), Failure> {
         })
     } else {
         convert(&args.model, &Calibration::Random(1), &QuantizeOptions::default(), &mut |_, _| {})
-            .map(|rough| (rough.model, Some(rough.quantized)))
+            .map(|rough| (rough.model, Some((rough.quantized.graph, rough.quantized.warnings))))
     };
     match result {
         Ok((made, quantized)) => {
             model(&made, args, document)?;
-            if let Some(quantized) = quantized {
+            if let Some((quantized, warnings)) = quantized {
                 // Noise is what was asked for.
-                let told = quantized.warnings.iter().filter(|w| !matches!(w, Warning::RandomSamples));
+                let told = warnings.iter().filter(|w| !matches!(w, Warning::RandomSamples));
                 document.warnings.extend(told.map(ToString::to_string));
-                float_nodes(&quantized.graph, &quantized.warnings, document);
+                float_nodes(&quantized, &warnings, document);
             }
             Ok(())
         }
@@ -234,6 +240,9 @@ fn refusal(error: &ConvertError) -> Refusal {
         },
         ConvertError::Quantize(QuantizeError::Graph { rule, found, remedy, .. }) => {
             whole("onnx.graph", rule, found.clone(), remedy)
+        }
+        ConvertError::Qdq(QdqError::Node { node, op, rule, found, remedy }) => {
+            Refusal { node: node.clone(), op: op.clone(), ..whole("onnx.qdq", rule, found.clone(), remedy) }
         }
         ConvertError::Prepare(PrepareError::Domain { node, domain, op }) => Refusal {
             node: node.clone(),
