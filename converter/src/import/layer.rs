@@ -11,26 +11,52 @@ use super::{
 /// Attributes that carry information only.
 const INFORMATIVE: [&str; 3] = ["scale", "model_id", "fifo_name"];
 
+/// Attributes of ours: widths other than 8.
+const BITS: [&str; 3] = ["weights_bits", "output_bits", "output_signed"];
+
 /// What a node computes on `input`, and the bits of an output element. Shapes that must fit the input are checked by the
 /// model; here the initializers are.
 pub fn layer(op: FusedOp, constants: &Constants, input: &Tensor) -> Result<(LayerKind, u8), ImportError> {
     let known = op.attributes();
-    let strange = |name: &&String| !known.contains(&name.as_str()) && !INFORMATIVE.contains(&name.as_str());
+    let strange = |name: &&String| {
+        let bits = op.narrows() && BITS.contains(&name.as_str());
+        let allowed = known.contains(&name.as_str()) || INFORMATIVE.contains(&name.as_str()) || bits;
+        !allowed
+    };
     if let Some(name) = constants.node.attributes.keys().find(strange) {
         return Err(ImportError::node(constants.node, format!("attribute {name} is none of this operator")));
     }
-    let bits = if op.scaled { 8 } else { 32 };
+    let bits = if op.scaled { four_or_eight(constants, "output_bits")? } else { 32 };
     let channels = input.shape[2];
-    Ok(match op.base {
-        Base::Concat => (LayerKind::Concat, input.bits),
+    let mut kind = match op.base {
+        Base::Concat => return Ok((LayerKind::Concat, input.bits)),
         Base::Add => {
             let shift = |role: &str| -> Result<Vec<u8>, ImportError> { left_shifts(constants, role, channels) };
             let k = if op.scaled { Some(constants.exponents("Shift", channels)?) } else { None };
-            (LayerKind::Add(Add { a_shift: shift("Xs")?, b_shift: shift("Ys")?, k }), bits)
+            LayerKind::Add(Add { a_shift: shift("Xs")?, b_shift: shift("Ys")?, k })
         }
-        Base::Dense1D => (LayerKind::Dense(dense(op, constants, input)?), bits),
-        _ => (LayerKind::Conv(Box::new(conv(op, constants, input)?)), bits),
-    })
+        Base::Dense1D => LayerKind::Dense(dense(op, constants, input)?),
+        _ => LayerKind::Conv(Box::new(conv(op, constants, input)?)),
+    };
+    let weight_bits = four_or_eight(constants, "weights_bits")?;
+    match &mut kind {
+        LayerKind::Conv(conv) => conv.weights.bits = weight_bits,
+        LayerKind::Dense(dense) => dense.weights.bits = weight_bits,
+        LayerKind::Add(_) | LayerKind::Concat => {}
+    }
+    Ok((kind, bits))
+}
+
+/// A number of bits that graphs of the reference do not give: 8 then.
+fn four_or_eight(constants: &Constants, attribute: &str) -> Result<u8, ImportError> {
+    match constants.node.attributes.get(attribute).map(|_| constants.node.int(attribute)) {
+        None | Some(Some(8)) => Ok(8),
+        Some(Some(4)) => Ok(4),
+        Some(found) => {
+            let reason = format!("attribute {attribute} is {found:?}, not 4 or 8");
+            Err(ImportError::node(constants.node, reason))
+        }
+    }
 }
 
 /// Exponents of the multipliers of an addition, which are powers of two.

@@ -134,6 +134,10 @@ impl<'a> Importer<'a> {
 
         let layer = &mut self.model.layers[id - 1];
         layer.op = node.op.clone();
+        // Whether that may be is checked with the whole model.
+        if bits == 4 && node.int("output_signed") == Some(0) {
+            layer.output.signed = false;
+        }
         layer.output.name = node.output().to_owned();
         self.tensors.insert(node.output(), id);
         self.check_declared(node, id)

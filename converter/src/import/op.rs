@@ -121,6 +121,11 @@ impl FusedOp {
         names
     }
 
+    /// Whether there may be fewer than 8 bits (targets.md 2.1-2.4).
+    pub fn narrows(self) -> bool {
+        matches!(self.base, Base::InputConv2D | Base::Conv2D | Base::Depthwise2D | Base::Dense1D)
+    }
+
     /// Attributes that say something about the arithmetic.
     pub fn attributes(self) -> Vec<&'static str> {
         let mut names = match self.base {

@@ -106,6 +106,14 @@ impl<'a> Assembly<'a> {
                 .with("model_id", format!("{}_quantized", text("model_id")));
         }
         node = node.with("scale", scale_attribute(&parameters.scale));
+        // Ours: the reference's graphs have 8 bits throughout.
+        if layer.widths.weights != 8 {
+            node = node.with("weights_bits", i64::from(layer.widths.weights));
+        }
+        if layer.widths.output != 8 {
+            node = node.with("output_bits", i64::from(layer.widths.output));
+            node = node.with("output_signed", i64::from(layer.widths.signed));
+        }
         let dtype = match (layer.scaled, &layer.kind) {
             (_, Kind::Concat) | (true, _) => DType::I8,
             (false, _) => DType::I32,

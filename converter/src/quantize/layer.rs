@@ -1,5 +1,6 @@
 //! A fused layer before it has integers: what it is made of and the rules it must keep (quantization.md 2.2, 2.3).
 
+use super::bits::Widths;
 use super::patterns::Builder;
 use crate::onnx::{Graph, Node};
 
@@ -81,6 +82,8 @@ pub struct Layer {
     pub scaled: bool,
     /// Whether the output scale must be a power of two.
     pub power_of_two: bool,
+    /// Bits of its integers.
+    pub widths: Widths,
 }
 
 /// Why a chain is not a layer; the branch stays float.
@@ -158,7 +161,20 @@ impl Layer {
             _ => true,
         };
         let pad = find("BRNPad");
-        Ok(Self { kind, main, pad, max_pool, pool, activation, inputs, output, scaled, power_of_two: false, nodes })
+        Ok(Self {
+            kind,
+            main,
+            pad,
+            max_pool,
+            pool,
+            activation,
+            inputs,
+            output,
+            scaled,
+            power_of_two: false,
+            widths: Widths::EIGHT,
+            nodes,
+        })
     }
 
     /// Name of the fused operator (quantization.md 2.2).

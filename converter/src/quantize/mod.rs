@@ -3,6 +3,7 @@
 //! The numbers are those of QuantizeML 1.2.5: given the same ranges, all parameters are the same bit for bit.
 
 mod assemble;
+mod bits;
 mod error;
 mod fixed;
 mod functions;
@@ -22,6 +23,7 @@ pub(crate) use scale::Scale;
 pub(crate) use search::{Found, search};
 pub(crate) use weights::GivenScales;
 
+pub use bits::{Bits, LayerBits};
 pub use error::QuantizeError;
 pub use input::InputType;
 pub use layer::Unsuitable;
@@ -39,6 +41,10 @@ pub struct QuantizeOptions {
     pub per_tensor: bool,
     /// Reduce the last layer's output to 8 bits instead of giving its 32-bit sums.
     pub last_output_bits: Option<u32>,
+    /// Bits of weights and activations.
+    pub bits: Bits,
+    /// Layers with other bits.
+    pub layer_bits: Vec<LayerBits>,
     /// Stop quantizing at this tensor; what follows stays float.
     pub quantize_until: Option<String>,
     /// Dimensions of the input without the batch, for graphs that leave them open and are not given samples.
@@ -51,6 +57,8 @@ impl Default for QuantizeOptions {
             input_dtype: InputType::U8,
             per_tensor: false,
             last_output_bits: None,
+            bits: Bits::default(),
+            layer_bits: Vec::new(),
             quantize_until: None,
             input_shape: None,
         }
@@ -124,6 +132,8 @@ pub fn quantize_prepared(
             layers.iter_mut().for_each(|layer| layer.scaled |= layer.kind != layer::Kind::Concat);
         }
     }
+
+    warnings.extend(bits::assign(graph, &mut layers, options.bits, &options.layer_bits)?);
 
     let range = input_range(graph, ranges, &entry, options.per_tensor)?;
     let input = input::quantizer(&range, options.input_dtype, &entry.tensor)?;

@@ -79,7 +79,7 @@ impl Context<'_> {
         }
         let axes = Axes { dims: &seen, input: input_axis, filter: filter_axis };
         let kept = given.and_then(|scales| weights::on_grid(&values, axes, input, scales));
-        let Some(weights) = kept.or_else(|| weights::quantize(&values, axes, input)) else {
+        let Some(weights) = kept.or_else(|| weights::quantize(&values, axes, input, layer.widths)) else {
             let found = format!("'{kernel_name}' holds an infinite value or NaN");
             return Err(self.refuse(
                 layer,
@@ -278,7 +278,7 @@ impl Context<'_> {
         if layer.power_of_two {
             return self.power_of_two_output(layer, accumulator, &range);
         }
-        let ideal: Vec<f32> = range.iter().map(|r| 127f32 / r.max(1e-7)).collect();
+        let ideal: Vec<f32> = range.iter().map(|r| layer.widths.output_levels() / r.max(1e-7)).collect();
         let scale = Scale::vector(ideal.iter().map(|&s| s.into()).collect());
         match accumulator {
             Accumulator::Weights(weights) => {

@@ -20,6 +20,15 @@ pub enum Warning {
     },
     /// Calibrated with random samples, one range per channel.
     RandomSamples,
+    /// A layer keeps 8 bits where fewer were asked for.
+    EightBits {
+        /// Its name.
+        layer: String,
+        /// Weights or activations.
+        what: &'static str,
+        /// Why.
+        rule: &'static str,
+    },
     /// A step of graph preparation could not be done; the graph is as it was before it.
     StepFailed {
         /// Name of the step.
@@ -45,6 +54,7 @@ impl std::fmt::Display for Warning {
             Warning::RandomSamples => f.write_str(
                 "calibrated per channel with random samples, which is not accurate: give real samples or --per-tensor",
             ),
+            Warning::EightBits { layer, what, rule } => write!(f, "'{layer}' keeps 8 bits for its {what}: {rule}"),
             Warning::StepFailed { step, reason } => write!(f, "graph preparation: {step} was left out: {reason}"),
         }
     }

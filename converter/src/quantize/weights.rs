@@ -1,5 +1,6 @@
 //! Integer weights (quantization.md 4.1).
 
+use super::bits::Widths;
 use super::fixed::AMPLITUDE_FLOOR;
 use super::scale::Scale;
 
@@ -34,7 +35,7 @@ impl Axes<'_> {
 
 /// Quantizes a float kernel, divided by the input's scale first: so per-channel activations cost nothing. None when a
 /// weight is not finite.
-pub fn quantize(kernel: &[f32], axes: Axes, input: &Scale) -> Option<Weights> {
+pub fn quantize(kernel: &[f32], axes: Axes, input: &Scale, widths: Widths) -> Option<Weights> {
     let filters = axes.dims[axes.filter];
     let mut amplitude = vec![0f64; filters];
     let mut scaled = Vec::with_capacity(kernel.len());
@@ -47,13 +48,39 @@ pub fn quantize(kernel: &[f32], axes: Axes, input: &Scale) -> Option<Weights> {
         *largest = largest.max(value.abs());
         scaled.push(value);
     }
-    let scale: Vec<f64> = amplitude.iter().map(|&a| 127.0 / a.max(AMPLITUDE_FLOOR)).collect();
+    let levels = widths.weight_levels();
+    if widths.weights < 8 {
+        amplitude = best_amplitudes(&scaled, axes, &amplitude, levels);
+    }
+    let scale: Vec<f64> = amplitude.iter().map(|&a| levels / a.max(AMPLITUDE_FLOOR)).collect();
     let integer = |(element, value): (usize, &f64)| {
         let scale = scale[axes.index(axes.filter, element)];
-        (value * scale).round_ties_even().clamp(-128.0, 127.0) as i8
+        (value * scale).round_ties_even().clamp(-levels - 1.0, levels) as i8
     };
     let values = scaled.iter().enumerate().map(integer).collect();
     Some(Weights { values, scale })
+}
+
+/// For few levels: the amplitude of each filter, at most the largest weight, whose integers have the least squared error.
+fn best_amplitudes(values: &[f64], axes: Axes, largest: &[f64], levels: f64) -> Vec<f64> {
+    const STEPS: u32 = 40;
+    let mut best: Vec<(f64, f64)> = vec![(f64::INFINITY, 0.0); largest.len()];
+    for step in (STEPS / 2..=STEPS).rev() {
+        let part = f64::from(step) / f64::from(STEPS);
+        let mut errors = vec![0f64; largest.len()];
+        for (element, value) in values.iter().enumerate() {
+            let filter = axes.index(axes.filter, element);
+            let scale = levels / (largest[filter] * part).max(AMPLITUDE_FLOOR);
+            let integer = (value * scale).round_ties_even().clamp(-levels - 1.0, levels);
+            errors[filter] += (integer / scale - value).powi(2);
+        }
+        for ((best, error), largest) in best.iter_mut().zip(errors).zip(largest) {
+            if error < best.0 {
+                *best = (error, largest * part);
+            }
+        }
+    }
+    best.into_iter().map(|(_, amplitude)| amplitude).collect()
 }
 
 /// The integers of a kernel that is integers times `grid` already. None when it is not, because it was scaled since or
@@ -82,9 +109,24 @@ mod tests {
     fn each_filter_reaches_127() {
         let kernel = [0.5f32, -1.0, 0.25, 0.0, 1e-9, 0.0];
         let axes = Axes { dims: &[3, 2, 1, 1], input: 1, filter: 0 };
-        let weights = quantize(&kernel, axes, &Scale::vector(vec![2.0, 4.0])).unwrap();
+        let weights = quantize(&kernel, axes, &Scale::vector(vec![2.0, 4.0]), Widths::EIGHT).unwrap();
         assert_eq!(weights.values, [127, -127, 127, 0, 0, 0]);
         assert_eq!(weights.scale, [127.0 / 0.25, 127.0 / 0.125, 127.0 * 65536.0]);
+    }
+
+    #[test]
+    fn four_bits_hold_the_many_rather_than_the_one() {
+        let four = Widths { weights: 4, ..Widths::EIGHT };
+        let axes = Axes { dims: &[1, 8], input: 1, filter: 0 };
+        let one = Scale::vector(vec![1.0]);
+        let kernel = [1.0f32, 0.31, -0.29, 0.3, 0.11, -0.1, 0.09, 0.3];
+        let weights = quantize(&kernel, axes, &one, four).unwrap();
+        assert!(weights.values.iter().all(|w| (-8..=7).contains(w)), "{:?}", weights.values);
+        let error = |scale: f64| -> f64 {
+            let value = |w: &f32| (f64::from(*w) * scale).round_ties_even().clamp(-8.0, 7.0) / scale - f64::from(*w);
+            kernel.iter().map(|w| value(w).powi(2)).sum()
+        };
+        assert!(error(weights.scale[0]) <= error(7.0));
     }
 
     #[test]
@@ -103,6 +145,6 @@ mod tests {
     #[test]
     fn infinite_weights_are_refused() {
         let axes = Axes { dims: &[1, 1], input: 1, filter: 0 };
-        assert!(quantize(&[f32::INFINITY], axes, &Scale::vector(vec![1.0])).is_none());
+        assert!(quantize(&[f32::INFINITY], axes, &Scale::vector(vec![1.0]), Widths::EIGHT).is_none());
     }
 }

@@ -60,6 +60,7 @@ impl Case {
                     .map(|d| d.as_u64().unwrap() as usize)
                     .collect(),
             ),
+            ..QuantizeOptions::default()
         }
     }
 }

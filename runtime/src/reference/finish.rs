@@ -39,7 +39,14 @@ pub fn finish(mut map: Map, pool: Pool, layer: &Layer, target: Target, rules: Ru
     }
     let out = |(i, &sum): (usize, &i64)| match layer.kind.scale() {
         Some(scale) => {
-            scale_out(sum, each(&scale.m, i % channels), each(&scale.k, i % channels), layer.output.bits, rules)
+            let (m, k) = (each(&scale.m, i % channels), each(&scale.k, i % channels));
+            if layer.output.signed {
+                scale_out(sum, m, k, layer.output.bits, rules)
+            } else {
+                // One bit more, then no sign.
+                let (_, most) = layer.output.range();
+                scale_out(sum, m, k, layer.output.bits + 1, rules).clamp(0, most)
+            }
         }
         None => saturate(sum.into(), 32),
     };

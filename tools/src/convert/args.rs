@@ -65,10 +65,10 @@ pub struct Quantize {
     /// Print the quantized graph
     #[arg(long)]
     pub print_graph: bool,
-    /// Bits of the first layer's weights, of all other weights and of activations, for akd1000 and akd1500
+    /// Bits of the first layer's weights, of all other weights and of activations (akd1000, akd1500; default 8/4/4); of weights and activations (akida2: 8/8, 4/8, 4/4 or 8/4)
     #[arg(long, value_name = "8/4/4", help_heading = "Quantization")]
     pub bits: Option<String>,
-    /// Another number of bits for the weights and the output of one layer, for akd1000 and akd1500; any number of times
+    /// Another number of bits for the weights and the output of one layer; any number of times
     #[arg(long, value_name = "LAYER=W/A", help_heading = "Quantization")]
     pub layer_bits: Vec<String>,
     /// Integers the first layer takes

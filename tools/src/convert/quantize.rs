@@ -7,7 +7,7 @@ use akida_converter::calibrate::{Calibration, load_ranges};
 use akida_converter::import::{self, ImportOptions};
 use akida_converter::onnx::{self, DType};
 use akida_converter::qdq::{import_qdq, is_qdq};
-use akida_converter::quantize::{InputType, QuantizeOptions};
+use akida_converter::quantize::{Bits, InputType, LayerBits, QuantizeOptions};
 use akida_converter::{ConvertError, Converted};
 use akida_runtime::model::{Model, Target};
 use ndarray::ArrayD;
@@ -24,7 +24,6 @@ pub fn run(args: &Quantize, common: &Common, out: &mut dyn Write) -> Result<Exit
     if args.target.is_v1() {
         return run_akida1(args, common);
     }
-    refuse_bits(args)?;
     let converted = convert(args, common)?;
     let Converted { model, float_tail, quantized } = &converted;
     for warning in &quantized.warnings {
@@ -65,7 +64,10 @@ fn run_akida1(args: &Quantize, common: &Common) -> Result<Exit, Failure> {
 
 /// The conversion without files written.
 fn convert(args: &Quantize, common: &Common) -> Result<Converted, Failure> {
+    let (bits, layer_bits) = bits(args)?;
     let options = QuantizeOptions {
+        bits,
+        layer_bits,
         input_dtype: match args.input_dtype {
             InputDtype::Uint8 => InputType::U8,
             InputDtype::Int8 => InputType::I8,
@@ -188,11 +190,29 @@ fn wrote(path: &Path, model: &Model, common: &Common) {
     ));
 }
 
-/// Refuses options that belong to Akida 1.0 only.
-fn refuse_bits(args: &Quantize) -> Result<(), Failure> {
-    if args.bits.is_none() && args.layer_bits.is_empty() {
-        return Ok(());
+/// `--bits` and `--layer-bits` of Akida 2.0.
+fn bits(args: &Quantize) -> Result<(Bits, Vec<LayerBits>), Failure> {
+    let all = args.bits.as_deref().map_or(Ok(Bits::default()), str::parse);
+    let all = all.map_err(|e| Failure::new(Exit::Usage, e.to_string(), "write WEIGHTS/ACTIVATIONS, as in 4/8"))?;
+    let one = |text: &String| {
+        let parts = text.rsplit_once('=').and_then(|(layer, bits)| {
+            let (weights, activations) = bits.split_once('/')?;
+            let bits = Bits { weights: weights.parse().ok()?, activations: activations.parse().ok()? };
+            Some(LayerBits { layer: layer.to_owned(), bits })
+        });
+        parts.ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                format!("--layer-bits {text}"),
+                "write LAYER=WEIGHTS/ACTIVATIONS, as in conv2=4/8",
+            )
+        })
+    };
+    let layers: Vec<LayerBits> = args.layer_bits.iter().map(one).collect::<Result<_, _>>()?;
+    let four = all != Bits::default() || layers.iter().any(|layer| layer.bits != Bits::default());
+    if four && args.save_quantized.is_some() {
+        let message = "--save-quantized with 4 bits: the operators of quantized graphs have 8";
+        return Err(Failure::new(Exit::Usage, message, "leave --save-quantized out"));
     }
-    let message = "--bits and --layer-bits are for akd1000 and akd1500: akida2 has 8 bits throughout";
-    Err(Failure::new(Exit::Usage, message, "leave them out, or choose another --target"))
+    Ok((all, layers))
 }

@@ -61,7 +61,10 @@ impl Model {
         if layer.output.shape != expected {
             return Err(ModelError::new(place, "output", Problem::Shape { found: layer.output.shape, expected }));
         }
-        if layer.output.signed != signed {
+        // Rectified activations of 4 bits have no sign (quantization.md 6.2); those of 8 have one.
+        let rectified = matches!(layer.kind.activation(), super::Activation::Relu | super::Activation::ReluClipped(_));
+        let unsigned_4 = rectified && layer.kind.scale().is_some() && layer.output.bits == 4;
+        if layer.output.signed != signed && (layer.output.signed || !unsigned_4) {
             return Err(ModelError::new(place, "output", Problem::Rule("has the sign of another kind of layer")));
         }
         let allowed: &[u8] = match &layer.kind {
