@@ -1,7 +1,7 @@
 //! How close the quantized network is to the float one, as the manifest of the cases measures it.
 
 use akida_converter::calibrate::FloatNetwork;
-use akida_converter::onnx::{BRAINCHIP, Graph, Value, ValueType};
+use akida_converter::onnx::{BRAINCHIP, Graph, Value};
 use ndarray::{ArrayD, Axis, IxDyn};
 
 use crate::Failed;
