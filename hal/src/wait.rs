@@ -54,8 +54,9 @@ impl Clock for dyn Transport + '_ {
     }
 }
 
-/// Looks this often without a pause: most register conditions come true within microseconds.
-const SPINS: u32 = 64;
+/// Looks this often without a pause: most register conditions come true within microseconds, and a pause takes the
+/// operating system some tens of them.
+const SPINS: u32 = 512;
 /// First pause.
 const FIRST_PAUSE: Duration = Duration::from_micros(2);
 /// Longest pause: the price of noticing late, against the price of reading over PCIe.

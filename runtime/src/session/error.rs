@@ -132,12 +132,4 @@ pub enum SessionError {
         /// Board.
         board: String,
     },
-    /// A thread of the pipeline ended by a panic.
-    #[error("{board}: the {thread} thread of the pipeline panicked; this is a mistake in this program")]
-    Panicked {
-        /// Board.
-        board: String,
-        /// Which.
-        thread: &'static str,
-    },
 }

@@ -35,6 +35,11 @@ impl HostNetwork {
         })
     }
 
+    /// Name of the kernels that host layers and simulated NPs use.
+    pub fn kernels() -> &'static str {
+        akida_kernels::best().name()
+    }
+
     /// The integers of the outputs for one sample; `sample` has one byte for each element in (height, width, channels)
     /// order. Streams go on from sample to sample ([`reset`](Self::reset)).
     pub fn run(&mut self, sample: &[u8]) -> Result<Vec<&Values>, SessionError> {

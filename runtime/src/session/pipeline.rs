@@ -1,12 +1,9 @@
-//! One hardware sequence over many samples, several jobs in flight: a feeder thread makes inputs, a driver thread owns
-//! the device, the caller takes outputs as they come. Both channels are bounded, so nobody runs ahead by more than a few
-//! samples.
+//! One hardware sequence over many samples, several jobs in flight. No thread of its own: the board works while the caller
+//! makes the next inputs and takes outputs, and a call of one sample costs no more than its job.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use akida_hal::device::{Device, JobTiming, OutputValues};
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use super::error::SessionError;
 use super::values::Values;
@@ -32,87 +29,53 @@ pub enum End {
 /// How long a single fetch waits; the device has its own deadline, after which it says so.
 const FETCH: Duration = Duration::from_secs(1);
 
-/// Runs samples `from..to`: `make` gives each input, `take` gets each output, in order.
+/// Runs samples `from..to`: `make` gives each input, `take` gets each output, in order. When one of them fails, jobs in
+/// flight are fetched all the same, so that the next run starts clean; outputs of samples before an input that could not
+/// be made are taken.
 pub fn run(
     device: &mut Device,
     jobs: usize,
-    samples: std::ops::Range<usize>,
-    make: impl Fn(usize) -> Result<Vec<u8>, SessionError> + Sync,
+    mut samples: std::ops::Range<usize>,
+    make: impl Fn(usize) -> Result<Vec<u8>, SessionError>,
     mut take: impl FnMut(usize, Done) -> Result<(), SessionError>,
 ) -> End {
-    let board = device.identity().to_string();
-    let (feed, fed) = bounded::<Vec<u8>>(jobs.max(1));
-    let (give, given) = bounded::<Done>(jobs.max(1) * 2);
-    let first = samples.start;
-    let (driven, fed_all, taken) = std::thread::scope(|scope| {
-        let make = &make;
-        let feeder = scope.spawn(move || {
-            for sample in samples {
-                // A closed channel means that the driver has failed and says why.
-                if feed.send(make(sample)?).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        let driver = scope.spawn(move || drive(device, jobs, &fed, &give));
-        let mut taken = Ok(());
-        for (i, done) in given.iter().enumerate() {
-            taken = take(first + i, done);
-            if taken.is_err() {
-                break;
-            }
-        }
-        drop(given);
-        (driver.join(), feeder.join(), taken)
-    });
-    let panicked = |thread| End::Other(SessionError::Panicked { board: board.clone(), thread });
-    match (driven, fed_all, taken) {
-        (Err(_), _, _) => panicked("driver"),
-        (_, Err(_), _) => panicked("feeder"),
-        (_, _, Err(error)) | (_, Ok(Err(error)), _) => End::Other(error),
-        (Ok(Err(error)), _, _) => End::Device(error),
-        (Ok(Ok(())), Ok(Ok(())), Ok(())) => End::Complete,
-    }
-}
-
-/// Keeps the device busy until there is no input left and every job is fetched. When nobody takes outputs any more, the
-/// jobs in flight are fetched and dropped, so that the next run starts clean.
-fn drive(device: &mut Device, jobs: usize, fed: &Receiver<Vec<u8>>, give: &Sender<Done>) -> akida_hal::Result<()> {
-    let mut held: VecDeque<Vec<u8>> = VecDeque::new();
-    let (mut open, mut wanted) = (true, true);
+    let mut next = samples.start;
+    let mut held: Option<Vec<u8>> = None;
+    let (mut not_made, mut not_taken) = (None, None);
     loop {
-        while wanted && device.pending() < jobs {
-            let next = match held.pop_front() {
-                Some(input) => Some(input),
-                None if !open => None,
-                None if device.pending() == 0 => fed.recv().ok(),
-                None => match fed.try_recv() {
-                    Ok(input) => Some(input),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => None,
+        while device.pending() < jobs.max(1) && not_taken.is_none() {
+            let input = match held.take() {
+                Some(input) => input,
+                None => match samples.next().map(&make) {
+                    Some(Ok(input)) => input,
+                    Some(Err(error)) => {
+                        samples.start = samples.end;
+                        not_made = Some(error);
+                        break;
+                    }
+                    None => break,
                 },
             };
-            let Some(input) = next else {
-                open = false;
-                break;
-            };
-            if device.enqueue(&input)?.is_none() {
-                held.push_front(input);
-                break;
+            match device.enqueue(&input) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    held = Some(input);
+                    break;
+                }
+                Err(error) => return End::Device(error),
             }
         }
-        if device.pending() == 0 {
-            if !wanted || (!open && held.is_empty()) {
-                return Ok(());
-            }
-            continue;
+        if device.pending() == 0 && (not_taken.is_some() || held.is_none()) {
+            return not_taken.or(not_made).map_or(End::Complete, End::Other);
         }
         let mut values = OutputValues::U8(Vec::new());
-        if let Some((_, timing)) = device.fetch_into(FETCH, &mut values)?
-            && wanted
-        {
-            wanted = give.send(Done { values: values.into(), timing }).is_ok();
+        match device.fetch_into(FETCH, &mut values) {
+            Ok(Some((_, timing))) if not_taken.is_none() => {
+                not_taken = take(next, Done { values: values.into(), timing }).err();
+                next += 1;
+            }
+            Ok(_) => {}
+            Err(error) => return End::Device(error),
         }
     }
 }

@@ -97,7 +97,7 @@ impl Geometry {
         }
         let (first, last) = (range.start, range.end - 1);
         let (start, end) = if transposed {
-            ((first + pad + 1).saturating_sub(kernel).div_ceil(stride), (last + pad) / stride + 1)
+            ((first + pad + 1).saturating_sub(kernel).div_ceil(stride.max(1)), (last + pad) / stride.max(1) + 1)
         } else {
             ((first * stride).saturating_sub(pad), (last * stride + kernel).saturating_sub(pad))
         };

@@ -28,6 +28,15 @@ pub struct LayerSpec {
     pub finish: Finish,
 }
 
+impl LayerSpec {
+    /// Rows and columns of the input that its tile is made of.
+    pub fn needed(&self) -> [Range<usize>; 2] {
+        let conv = [(0, &self.tile.rows), (1, &self.tile.columns)];
+        let conv = conv.map(|(a, r)| self.pool.conv_range(a, r, self.geometry.conv[a]));
+        [0, 1].map(|a| self.geometry.input_range(a, &conv[a], self.kind.is_transposed()))
+    }
+}
+
 /// Weights of the filters of a tile, one per byte.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {

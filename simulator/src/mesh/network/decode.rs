@@ -9,7 +9,7 @@ use akida_kernels::{Fifo, Tile};
 
 use super::super::{Mesh, MeshError, OutputSource, Port};
 use super::prepare::Memories;
-use super::{From, LayerPlan, Merge, Network, Part, prepare, rules};
+use super::{From, LayerPlan, Merge, Network, prepare, rules};
 
 /// One NP (or the HRC) and what its registers say.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ pub(super) fn range(span: Span) -> std::ops::Range<usize> {
     start..start + usize::from(span.len)
 }
 
-fn tile(layer: &NpLayer) -> Tile {
+pub(super) fn tile(layer: &NpLayer) -> Tile {
     Tile { rows: range(layer.out_rows), columns: range(layer.out_columns), filters: range(layer.filters) }
 }
 
@@ -179,10 +179,7 @@ fn plan(
     }
     let shape = first.layer.input.map(usize::from);
     let frames = usize::from(first.layer.fifo);
-    let parts = parts
-        .iter()
-        .map(|part| Ok(Part { np: part.np, tile: tile(&part.layer), work: prepare::work(part, generation)? }))
-        .collect::<Result<_, MeshError>>()?;
+    let parts = prepare::parts(parts, generation)?;
     let fifo = (frames > 0).then(|| Mutex::new(Fifo::new(frames, shape)));
     Ok(LayerPlan { id, inbound, input: shape, fifo, output, crop, parts })
 }

@@ -1,10 +1,10 @@
 //! The network that a mesh was programmed with: decoded once, run for every job.
 //!
-//! Layers run in the order of their ids, and the NPs of a layer one after another, each on the window of its inbound
-//! tensor and into its tile of the outbound one. A plan that makes several NPs' tiles in one go would replace
-//! [`LayerPlan::parts`]: tiles of a layer differ in range and weights only.
+//! Layers run in the order of their ids. NPs whose slices make one layer run as one; others one after another, each on the
+//! window of its inbound tensor and into its tile of the outbound one.
 
 mod decode;
+mod merge;
 mod prepare;
 mod rules;
 mod run;
@@ -60,7 +60,7 @@ struct LayerPlan {
     parts: Vec<Part>,
 }
 
-/// What one NP does.
+/// What one NP does, or all NPs of a layer at once; then `np` is the first.
 #[derive(Debug)]
 struct Part {
     np: NpAddress,

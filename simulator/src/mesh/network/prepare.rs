@@ -11,7 +11,8 @@ use akida_kernels::{
 use super::super::memory::Memory;
 use super::super::{MeshError, Np};
 use super::decode::{Configured, problem};
-use super::{External, Work, layer as prepare_layer};
+use super::merge::{self, Slice};
+use super::{External, Part, Work, layer as prepare_layer};
 
 /// The memories of a component.
 #[derive(Clone, Copy, Debug)]
@@ -49,40 +50,77 @@ fn contents<'a>(configured: &Configured<'a>, generation: u8) -> Result<Contents<
     })
 }
 
-/// What an NP does, from its registers and memories.
-pub(super) fn work(configured: &Configured<'_>, generation: u8) -> Result<Work, MeshError> {
+/// What the NPs of a layer do, from their registers and memories: in one go where their slices make one layer.
+pub(super) fn parts(configured: &[Configured<'_>], generation: u8) -> Result<Vec<Part>, MeshError> {
+    let part = |c: &Configured<'_>, work| Part { np: c.np, tile: super::decode::tile(&c.layer), work };
+    let held = configured.iter().map(|c| held(c, generation)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = |c: &Configured<'_>| c.layer.inputs;
+    let alike = configured.iter().all(|c| inputs(c) == inputs(&configured[0]));
+    let slices: Option<Vec<Slice>> =
+        held.iter().map(|h| if let Held::Slice(s) = h { Some(s.clone()) } else { None }).collect();
+    if let Some(whole) = slices.filter(|s| alike && s.len() > 1).and_then(|slices| merge::join(&slices)) {
+        let tile = whole.spec.tile.clone();
+        let first = &configured[0];
+        return Ok(vec![Part { np: first.np, tile, work: ready(first, whole)? }]);
+    }
+    let each = configured.iter().zip(held).map(|(c, held)| match held {
+        Held::Slice(slice) => Ok(part(c, ready(c, slice)?)),
+        Held::Other(work) => Ok(part(c, work)),
+    });
+    each.collect()
+}
+
+/// What an NP holds.
+enum Held {
+    /// A slice of a layer.
+    Slice(Slice),
+    /// What cannot be joined.
+    Other(Work),
+}
+
+/// Kernels for a slice, or for slices that were joined.
+fn ready(configured: &Configured<'_>, slice: Slice) -> Result<Work, MeshError> {
+    let weights = Weights { main: &slice.main, pointwise: &slice.pointwise };
+    let layer = Box::new(prepare_layer(configured.np, slice.spec, weights)?);
+    Ok(match configured.layer.op {
+        Op::Dense => Work::Dense(configured.layer.inputs.origin.into(), layer),
+        _ => Work::Map(layer),
+    })
+}
+
+fn held(configured: &Configured<'_>, generation: u8) -> Result<Held, MeshError> {
     let layer = &configured.layer;
     if let (Some(id), Memories::Np(np)) = (layer.external, configured.memories) {
         np.packet.needed(0, layer.packet_bytes() / 4)?;
         if layer.activation == np::Activation::Lut {
             return problem(layer.layer, "a dense layer with external weights has no look-up table");
         }
-        return Ok(Work::External(Box::new(External {
+        return Ok(Held::Other(Work::External(Box::new(External {
             id,
             first_input: layer.inputs.origin.into(),
             words: layer.filter_words() + layer.parameter_words(generation),
             layer: layer.clone(),
             generation,
             held: Mutex::default(),
-        })));
+        }))));
     }
     let contents = contents(configured, generation)?;
     if layer.op == Op::Merge {
-        return Ok(Work::Pass);
+        return Ok(Held::Other(Work::Pass));
     }
-    let prepared = Box::new(build(configured.np, layer, contents, generation)?);
+    let slice = slice(configured.np, layer, contents, generation)?;
     if layer.op == Op::Dense {
-        return Ok(Work::Dense(layer.inputs.origin.into(), prepared));
+        return Ok(Held::Slice(slice));
     }
     let held = [layer.in_rows, layer.in_columns].map(super::decode::range);
-    for ((what, held), needed) in ["rows", "columns"].into_iter().zip(&held).zip(prepared.needed()) {
+    for ((what, held), needed) in ["rows", "columns"].into_iter().zip(&held).zip(&slice.spec.needed()) {
         let streams = matches!(configured.memories, Memories::Hrc(_));
         if !streams && !needed.is_empty() && (needed.start < held.start || needed.end > held.end) {
             let np = configured.np;
             return problem(layer.layer, format!("{np} needs input {what} {needed:?} and holds {held:?}"));
         }
     }
-    Ok(Work::Map(prepared))
+    Ok(Held::Slice(slice))
 }
 
 impl External {
@@ -103,7 +141,9 @@ impl External {
         }
         let (filters, records) = words.split_at(self.layer.filter_words());
         let contents = Contents { filters, records, lut: &[] };
-        let layer = std::sync::Arc::new(build(np, &self.layer, contents, self.generation)?);
+        let Slice { spec, main, pointwise } = slice(np, &self.layer, contents, self.generation)?;
+        let weights = Weights { main: &main, pointwise: &pointwise };
+        let layer = std::sync::Arc::new(prepare_layer(np, spec, weights)?);
         *held = Some((words, layer.clone()));
         Ok(layer)
     }
@@ -134,12 +174,12 @@ pub(super) fn add(parts: &[Configured<'_>]) -> Result<Add, MeshError> {
     .map_err(|source| MeshError::Arithmetic { np: parts[0].np, source })
 }
 
-fn build(
+fn slice(
     np: akida_hal::mesh::NpAddress,
     layer: &NpLayer,
     contents: Contents<'_>,
     generation: u8,
-) -> Result<Layer, MeshError> {
+) -> Result<Slice, MeshError> {
     let wrong = |source| MeshError::Np { np, source };
     let Some(main) = layer.weights() else { return problem(layer.layer, "a merge layer has no weights") };
     let weights = unpack_weights(contents.filters, main.rows, main.row, main.bits).map_err(wrong)?;
@@ -193,7 +233,7 @@ fn build(
         },
         finish: finish(layer, contents, generation).map_err(wrong)?,
     };
-    prepare_layer(np, spec, Weights { main: &weights, pointwise: &pointwise })
+    Ok(Slice { spec, main: weights, pointwise })
 }
 
 fn finish(layer: &NpLayer, contents: Contents<'_>, generation: u8) -> Result<Finish, np::NpError> {

@@ -159,8 +159,8 @@ impl LayerPlan {
     ) -> Result<(), MeshError> {
         let wrong = |source: RunError| MeshError::Run { layer: self.id, source };
         for part in &self.parts {
-            // An NP that makes everything needs no copy.
-            let alone = self.parts.len() == 1 && self.crop == [0, 0];
+            // A part that makes everything, from behind the crop on, needs no copy.
+            let alone = self.parts.len() == 1;
             let target = if alone {
                 &mut *output
             } else {
