@@ -55,9 +55,12 @@ fn run(model: &Model, x: &ArrayD<f32>) -> Vec<Vec<f32>> {
     samples.iter().map(row).collect()
 }
 
-/// Every network with its files, and for each file: how many of the arg-maxima may differ from ONNX Runtime's, and the
-/// least ratio of signal to noise of the outputs in dB.
-const FILES: &[(&str, &[(&str, usize, f64)])] = &[
+/// A file: how many of the arg-maxima may differ from ONNX Runtime's, and the least ratio of signal to noise of the
+/// outputs in dB.
+type File = (&'static str, usize, f64);
+
+/// Every network with its files.
+const FILES: &[(&str, &[File])] = &[
     ("mnist_cnn", &[("pc_u8", 1, 38.0), ("pc_sym", 1, 38.0)]),
     ("lenet5", &[("pc_u8", 1, 33.0), ("pc_s8", 1, 33.0), ("pt_u8", 1, 33.0), ("pt_s8", 1, 33.0), ("pc_sym", 1, 33.0)]),
     ("resnet8", &[("pc_u8", 0, 28.0), ("pc_s8", 0, 28.0), ("pt_u8", 0, 28.0), ("pt_s8", 0, 28.0), ("pc_sym", 0, 28.0)]),

@@ -57,14 +57,14 @@ pub(super) fn parts(configured: &[Configured<'_>], generation: u8) -> Result<Vec
     let inputs = |c: &Configured<'_>| c.layer.inputs;
     let alike = configured.iter().all(|c| inputs(c) == inputs(&configured[0]));
     let slices: Option<Vec<Slice>> =
-        held.iter().map(|h| if let Held::Slice(s) = h { Some(s.clone()) } else { None }).collect();
+        held.iter().map(|h| if let Held::Slice(s) = h { Some((**s).clone()) } else { None }).collect();
     if let Some(whole) = slices.filter(|s| alike && s.len() > 1).and_then(|slices| merge::join(&slices)) {
         let tile = whole.spec.tile.clone();
         let first = &configured[0];
         return Ok(vec![Part { np: first.np, tile, work: ready(first, whole)? }]);
     }
     let each = configured.iter().zip(held).map(|(c, held)| match held {
-        Held::Slice(slice) => Ok(part(c, ready(c, slice)?)),
+        Held::Slice(slice) => Ok(part(c, ready(c, *slice)?)),
         Held::Other(work) => Ok(part(c, work)),
     });
     each.collect()
@@ -73,7 +73,7 @@ pub(super) fn parts(configured: &[Configured<'_>], generation: u8) -> Result<Vec
 /// What an NP holds.
 enum Held {
     /// A slice of a layer.
-    Slice(Slice),
+    Slice(Box<Slice>),
     /// What cannot be joined.
     Other(Work),
 }
@@ -110,7 +110,7 @@ fn held(configured: &Configured<'_>, generation: u8) -> Result<Held, MeshError> 
     }
     let slice = slice(configured.np, layer, contents, generation)?;
     if layer.op == Op::Dense {
-        return Ok(Held::Slice(slice));
+        return Ok(Held::Slice(Box::new(slice)));
     }
     let held = [layer.in_rows, layer.in_columns].map(super::decode::range);
     for ((what, held), needed) in ["rows", "columns"].into_iter().zip(&held).zip(&slice.spec.needed()) {
@@ -120,7 +120,7 @@ fn held(configured: &Configured<'_>, generation: u8) -> Result<Held, MeshError> 
             return problem(layer.layer, format!("{np} needs input {what} {needed:?} and holds {held:?}"));
         }
     }
-    Ok(Held::Slice(slice))
+    Ok(Held::Slice(Box::new(slice)))
 }
 
 impl External {
