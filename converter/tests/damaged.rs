@@ -3,6 +3,7 @@
 mod support;
 
 use akida_converter::calibrate::{Calibration, Range, Ranges};
+use akida_converter::onnx::Node;
 use akida_converter::quantize::QuantizeOptions;
 use akida_converter::{onnx, prepare, quantize};
 
@@ -62,4 +63,13 @@ fn files_that_fuzzing_found() {
         }
     }
     assert!(files > 0, "{}", folder.display());
+}
+
+#[test]
+fn operators_without_inputs_are_refused() {
+    let mut graph = onnx::load(&support::data().join("negative/zero_filter/model.onnx")).unwrap();
+    let output = graph.outputs[0].name.clone();
+    graph.nodes = vec![Node::new("Relu", &[], &output)];
+    let error = onnx::parse(graph.to_bytes().unwrap().into(), "sourceless", None).unwrap_err();
+    assert!(error.to_string().contains("no input"), "{error}");
 }

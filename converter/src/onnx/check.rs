@@ -8,6 +8,9 @@ use super::{DType, Function, Graph, Node, OnnxError};
 const FLOAT_OPS: [&str; 7] =
     ["Conv", "ConvTranspose", "Gemm", "BatchNormalization", "PRelu", "LayerNormalization", "InstanceNormalization"];
 
+/// Operators that take nothing.
+const SOURCES: [&str; 3] = ["Constant", "RandomNormal", "RandomUniform"];
+
 /// Checks names, order and types: every tensor is made once, before it is used, by a graph without cycles.
 pub fn check(graph: &Graph, file: &str) -> Result<(), OnnxError> {
     let bad = |reason: String| OnnxError::Graph { file: file.to_owned(), graph: graph.name.clone(), reason };
@@ -73,6 +76,9 @@ fn nodes<'a>(nodes: &'a [Node], known: &mut HashSet<&'a str>, file: &str) -> Res
                 None => format!("it reads '{input}', which is neither made by a node nor an initializer nor an input"),
             };
             return Err(node_error(node, file, reason));
+        }
+        if node.inputs.is_empty() && node.domain.is_empty() && !SOURCES.contains(&node.op.as_str()) {
+            return Err(node_error(node, file, "it has no input".into()));
         }
         if !node.outputs.iter().any(|name| !name.is_empty()) {
             return Err(node_error(node, file, "it has no output".into()));

@@ -94,7 +94,10 @@ fn chain(graph: &Graph, first: usize, len: usize, until: Option<&str>) -> Option
 pub fn find(graph: &Graph, first: usize, until: Option<&str>) -> Option<(&'static Pattern, Vec<usize>)> {
     PATTERNS.iter().find_map(|pattern| {
         let starts = pattern.ops[0].iter().any(|op| is(&graph.nodes[first], op));
-        let nodes = chain(graph, first, pattern.ops.len(), until).filter(|_| starts)?;
+        if !starts {
+            return None;
+        }
+        let nodes = chain(graph, first, pattern.ops.len(), until)?;
         let fits = nodes.iter().zip(pattern.ops).all(|(&n, ops)| ops.iter().any(|op| is(&graph.nodes[n], op)));
         fits.then_some((pattern, nodes))
     })

@@ -90,6 +90,7 @@ fn gated(graph: &Graph, number: usize) -> Option<(Function, String)> {
 
 /// The x of which node `number` is 0.5 * (x * (erf(x / sqrt 2) + 1)), with the half at the end or on x.
 pub fn gelu(graph: &Graph, number: usize) -> Option<String> {
+    graph.nodes.get(number).filter(|node| node.is("Mul"))?;
     let half = |number: usize| -> Option<(usize, String)> {
         let node = graph.nodes.get(number).filter(|node| node.is("Mul"))?;
         let operand = edit::constant_operand(graph, node)?;

@@ -48,7 +48,10 @@ fn is_main(graph: &Graph, number: usize) -> bool {
 
 /// A Mul or Add right before node `main`.
 fn before(graph: &mut Graph, main: usize, names: &mut edit::Names) -> Option<usize> {
-    let number = edit::only_producer(graph, main, 0).filter(|_| is_main(graph, main))?;
+    if !is_main(graph, main) {
+        return None;
+    }
+    let number = edit::only_producer(graph, main, 0)?;
     let node = &graph.nodes[number];
     let operand = edit::constant_operand(graph, node)?;
     let kernel = edit::array(graph, graph.nodes[main].input(1)?)?;
