@@ -13,7 +13,7 @@
 //! | `AllNps` | passes | cycles |
 //! | `HwPr` | cycles, reprogramming included | passes |
 
-use akida_hal::mesh::{Mesh, NpTypes};
+use akida_hal::mesh::{Mesh, NpAddress, NpTypes};
 
 use super::place::{Seat, place};
 use super::stage::{Feed, Inbound, Stage};
@@ -46,18 +46,28 @@ pub fn plan<'m>(
         _ => {}
     }
     let ends = cheapest(&stages, mesh, mode)?;
-    let (mut mesh, mut passes) = (mesh.clone(), Vec::new());
-    let mut start = 0;
-    for end in ends {
-        let mut piece = cut_out(&stages, start, end);
-        let seats = place(&mut piece, &mesh, mode).map_err(|reason| (end - 1, reason))?;
-        for seat in seats.iter().filter(|s| s.kind == NpTypes::FNP2) {
-            mesh.nps.iter_mut().filter(|(np, _)| *np == seat.np).for_each(|(_, types)| types.remove(NpTypes::FNP2));
-        }
-        passes.push(Planned { stages: piece, seats });
-        start = end;
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let pieces: Vec<_> = starts.zip(&ends).map(|(start, &end)| (end - 1, cut_out(&stages, start, end))).collect();
+    // Passes that cannot do without an FNP2 choose first.
+    let without = |mesh: &Mesh, taken: &dyn Fn(NpAddress) -> bool| {
+        let mut mesh = mesh.clone();
+        mesh.nps.iter_mut().filter(|(np, _)| taken(*np)).for_each(|(_, types)| types.remove(NpTypes::FNP2));
+        mesh
+    };
+    let bare = without(mesh, &|_| true);
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_by_key(|&pass| place(&mut pieces[pass].1.clone(), &bare, mode).is_ok());
+    let mut mesh = mesh.clone();
+    let mut passes: Vec<(usize, Planned)> = Vec::new();
+    for pass in order {
+        let (last, mut stages) = pieces[pass].clone();
+        let seats = place(&mut stages, &mesh, mode).map_err(|reason| (last, reason))?;
+        let taken = |np| seats.iter().any(|s| s.kind == NpTypes::FNP2 && s.np == np);
+        mesh = without(&mesh, &taken);
+        passes.push((pass, Planned { stages, seats }));
     }
-    Ok(passes)
+    passes.sort_by_key(|(pass, _)| *pass);
+    Ok(passes.into_iter().map(|(_, planned)| planned).collect())
 }
 
 /// Where each pass of the cheapest cut ends.

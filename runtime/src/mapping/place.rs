@@ -55,7 +55,7 @@ pub fn place(stages: &mut [Stage], mesh: &Mesh, mode: Mode) -> Result<Vec<Seat>,
         }
     }
     skips(stages, mesh)?;
-    let mut cuts = cut(stages, mesh)?;
+    let mut cuts = cut(stages, mesh, mode)?;
     if mode != Mode::Minimal {
         refine(stages, &mut cuts, mesh);
     }
@@ -154,7 +154,7 @@ impl Counts {
     }
 }
 
-fn cut(stages: &[Stage], mesh: &Mesh) -> Result<Vec<Cut>, Reason> {
+fn cut(stages: &[Stage], mesh: &Mesh, mode: Mode) -> Result<Vec<Cut>, Reason> {
     let have = Counts::of(mesh);
     let most_inputs = if mesh.version.generation() == 2 { DENSE_INPUTS_2 } else { DENSE_INPUTS_1 };
     // Dense stages: everything on FNP3s; while they are short, one more FNP2 for the stage that takes most of them.
@@ -177,6 +177,18 @@ fn cut(stages: &[Stage], mesh: &Mesh) -> Result<Vec<Cut>, Reason> {
             Some(i) if total == usize::MAX => return Err(no_unit_fits(&stages[i], mesh)),
             _ => return Err(short("mesh.nps.fnp3", "FNP3 (all FNP2 are in use)", have.fnp3, total)),
         }
+    }
+    // An FNP2 in place of several FNP3s is less hardware.
+    while mode == Mode::Minimal && fnp2.iter().sum::<usize>() < have.fnp2 {
+        let gain = |i: usize| {
+            let now = dense_cuts[i].as_ref().map_or(0, Cut::nps);
+            let other = split::dense(&stages[i], mesh, fnp2[i] + 1, most_inputs)?;
+            (other.nps() < now).then(|| (now - other.nps(), i, other))
+        };
+        let most = dense.iter().copied().filter_map(gain).max_by_key(|(gained, i, _)| (*gained, usize::MAX - i));
+        let Some((_, i, other)) = most else { break };
+        fnp2[i] += 1;
+        dense_cuts[i] = Some(other);
     }
     let mut cuts = Vec::with_capacity(stages.len());
     for (stage, dense_cut) in stages.iter().zip(dense_cuts) {
