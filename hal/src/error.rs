@@ -235,6 +235,14 @@ pub enum Error {
         /// The program's.
         program: Version,
     },
+    /// A simulated board cannot compute with words it does not know.
+    #[error(
+        "{board}: the NP encoding of this program is not public: registers and memories are as it says, but nothing can be computed here"
+    )]
+    UnknownEncoding {
+        /// Board.
+        board: String,
+    },
     /// The program needs an NP that is not there.
     #[error("{board}: has no {np} (pass {pass}, track {track}, word {word})")]
     ProgramTarget {
@@ -367,7 +375,8 @@ impl Error {
             | Error::WasReset { .. }
             | Error::Format { .. }
             | Error::ReadBack { .. } => ErrorKind::Device,
-            Error::ProgramVersion { .. }
+            Error::UnknownEncoding { .. }
+            | Error::ProgramVersion { .. }
             | Error::ProgramTarget { .. }
             | Error::ProgramPacket { .. }
             | Error::ProgramLimit { .. } => ErrorKind::Program,
@@ -400,6 +409,7 @@ impl Error {
             Error::Quarantined { .. } => "recover the device; until that succeeds it refuses all work",
             Error::WasReset { .. } => "recover the device and program it again",
             Error::NotProgrammed { .. } => "program the device first",
+            Error::UnknownEncoding { .. } => "run it on the silicon it was made for, or map a model with akida-convert",
             Error::ProgramVersion { .. } => "make the program for this hardware",
             Error::ProgramTarget { .. } => "make the program for this mesh",
             Error::ProgramPacket { .. } | Error::ProgramLimit { .. } => {

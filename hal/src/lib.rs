@@ -21,6 +21,7 @@ pub mod node;
 pub mod np;
 pub mod packet;
 pub mod program;
+pub mod program_file;
 pub mod regs;
 pub mod selftest;
 pub mod sysfs;

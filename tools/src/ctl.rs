@@ -9,6 +9,7 @@ mod info;
 mod known;
 mod monitor;
 mod open;
+mod program;
 mod selftest;
 #[cfg(test)]
 mod tests;
@@ -107,10 +108,32 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Read program files of the vendor's format, and play them into boards
+    Program {
+        #[command(subcommand)]
+        command: ProgramCommand,
+    },
     /// Look at traces that --trace wrote
     Trace {
         #[command(subcommand)]
         command: TraceCommand,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum ProgramCommand {
+    /// Check a program file and print what is in it: passes, tracks and packets, event generator words
+    Show {
+        /// Program file
+        file: PathBuf,
+    },
+    /// Program a board with it, read registers and memories of NPs back and compare; the board is reset afterwards
+    Load {
+        /// Program file
+        file: PathBuf,
+        /// Board
+        #[arg(short, long)]
+        device: Which,
     },
 }
 
@@ -166,6 +189,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
             monitor::run(&sysfs, *once, Duration::from_secs_f64(*interval), &mut page)
         }
         Command::Dump { board, output } => dump::run(&sysfs, board.as_ref(), output.as_deref(), &mut page),
+        Command::Program { command: ProgramCommand::Show { file } } => program::show(file, &mut page),
+        Command::Program { command: ProgramCommand::Load { file, device } } => {
+            program::load(&sysfs, file, device, &mut page)
+        }
         Command::Trace { command: TraceCommand::Compare { first, second } } => trace::compare(first, second, &mut page),
     }
 }

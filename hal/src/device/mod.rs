@@ -35,6 +35,7 @@ use crate::board::{Board, Identity};
 use crate::mesh::{Mesh, NpAddress, Version};
 use crate::packet::{PacketError, PacketHeader, Uid};
 use crate::program::{InputPort, OutputPort, Program};
+use crate::program_file::Encoding;
 use crate::transport::{PcieTransport, Transport, TransportOptions};
 use crate::{Error, ErrorKind, Result};
 
@@ -58,6 +59,8 @@ struct Loaded {
     input: InputPort,
     output: OutputPort,
     passes: usize,
+    /// In an encoding that this simulated board does not know.
+    foreign: bool,
     /// Memory in use without jobs.
     mark: Mark,
     jobs: Option<Jobs>,
@@ -127,7 +130,7 @@ impl Device {
     /// error it has none.
     pub fn program(&mut self, program: &Program) -> Result<()> {
         self.ready()?;
-        check::check(&self.identity().to_string(), &self.mesh, program)?;
+        self.check(program)?;
         self.unprogram()?;
         let mut loader = Loader {
             transport: &*self.transport,
@@ -142,11 +145,20 @@ impl Device {
             input: program.input.clone(),
             output: program.output.clone(),
             passes: program.passes.len(),
+            foreign: self.identity().simulated && Encoding::of(program) == Encoding::Silicon,
             mark: self.memory.mark(),
             jobs: None,
         });
         self.statistics.programs += 1;
         self.set_batch(1).map(|_| ())
+    }
+
+    /// Whether a program could be loaded here. Nothing is written.
+    ///
+    /// # Errors
+    /// Of kind [`Program`](ErrorKind::Program) when it does not fit.
+    pub fn check(&self, program: &Program) -> Result<()> {
+        check::check(&self.identity().to_string(), &self.mesh, program)
     }
 
     /// Asks for `jobs` in flight; returns what there is: at most 16 single pass, 1 multi-pass or with [`Verify::Jobs`]. Jobs
@@ -176,8 +188,14 @@ impl Device {
 
     /// Starts a job on one byte per input element in (height, width, channels) order. `None`: the pipeline is full, fetch
     /// first.
+    ///
+    /// # Errors
+    /// [`Error::UnknownEncoding`] on a simulated board with a program made for silicon.
     pub fn enqueue(&mut self, input: &[u8]) -> Result<Option<JobId>> {
         self.ready()?;
+        if self.loaded.as_ref().is_some_and(|l| l.foreign) {
+            return Err(Error::UnknownEncoding { board: self.identity().to_string() });
+        }
         let Some(jobs) = self.loaded.as_mut().and_then(|l| l.jobs.as_mut()) else { return Err(self.no_program()) };
         let result = jobs.enqueue(&*self.transport, input);
         self.guard(result)

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use akida_hal::mesh::Mesh;
+use akida_hal::np::{NpLayer, Op, Span};
 use serde_json::{Value, json};
 
 use super::stage::Role;
@@ -10,7 +12,7 @@ use super::{HardwareOutput, HardwareSequence, HostStep, Mapping, PassPlan, Place
 use crate::model::Model;
 
 /// One hardware layer of a pass: the parts that share a layer id.
-fn layers(pass: &PassPlan) -> Vec<&[Placed]> {
+pub(super) fn layers(pass: &PassPlan) -> Vec<&[Placed]> {
     pass.placed.chunk_by(|a, b| a.part.layer == b.part.layer).collect()
 }
 
@@ -31,18 +33,54 @@ pub fn components(parts: &[Placed]) -> String {
     counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect::<Vec<_>>().join(", ")
 }
 
-fn role(role: Role) -> &'static str {
+pub(super) fn role(role: Role) -> &'static str {
     match role {
         Role::Layer => "",
         Role::PassThrough => " (identity)",
     }
 }
 
-fn span(origin: u16, len: u16) -> String {
+pub(super) fn span(origin: u16, len: u16) -> String {
     format!("{origin}..{}", u32::from(origin) + u32::from(len))
 }
 
-fn hardware_text(out: &mut String, model: &Model, number: usize, sequence: &HardwareSequence) -> std::fmt::Result {
+/// Why a layer is on as many NPs as it is: which SRAM the whole of it would not fit, and by how much; or that NPs were
+/// spare. Empty for a layer in one piece.
+pub(super) fn why(parts: &[Placed], mesh: &Mesh) -> String {
+    if parts.len() < 2 {
+        return String::new();
+    }
+    let first = &parts[0].part;
+    let all = |len: u16| Span { origin: 0, len };
+    let end =
+        |f: fn(&Placed) -> Span| parts.iter().map(f).map(|s| u32::from(s.origin) + u32::from(s.len)).max().unwrap_or(0);
+    let filters = end(|p| p.part.filters).min(u16::MAX.into()) as u16;
+    let rows = if first.op == Op::Dense { first.in_rows } else { all(first.input[0]) };
+    let columns = if first.op == Op::Dense { first.in_columns } else { all(first.input[1]) };
+    let whole = NpLayer { filters: all(filters), in_rows: rows, in_columns: columns, external: None, ..first.clone() };
+    let generation = mesh.version.generation();
+    let over: Vec<String> = [
+        ("its input", "packet", whole.packet_bytes(), mesh.sram.packet),
+        ("weights", "filter", whole.filter_bytes(), mesh.sram.filter),
+        ("parameters", "parameter", whole.parameter_bytes(generation), mesh.sram.parameter),
+    ]
+    .into_iter()
+    .filter(|(_, _, bytes, size)| *bytes > *size as usize)
+    .map(|(what, memory, bytes, size)| {
+        let more = bytes - size as usize;
+        format!("{what} would take {bytes} bytes of {memory} SRAM, an NP has {size} ({more} too many)")
+    })
+    .collect();
+    if over.is_empty() { "shares the work among spare NPs".into() } else { over.join("; ") }
+}
+
+fn hardware_text(
+    out: &mut String,
+    model: &Model,
+    mesh: &Mesh,
+    number: usize,
+    sequence: &HardwareSequence,
+) -> std::fmt::Result {
     let nps: usize = sequence.passes.iter().flat_map(|p| &p.placed).filter(|p| !p.kind.is_empty()).count();
     writeln!(
         out,
@@ -58,6 +96,10 @@ fn hardware_text(out: &mut String, model: &Model, number: usize, sequence: &Hard
         for parts in layers(pass) {
             let layer = &model.layers[parts[0].layer];
             writeln!(out, "  {}{}: {}", layer.name, role(parts[0].role), components(parts))?;
+            let why = why(parts, mesh);
+            if !why.is_empty() {
+                writeln!(out, "    cut: {why}")?;
+            }
             for p in parts {
                 let (s, l) = (&p.sram, &p.part);
                 write!(
@@ -94,7 +136,7 @@ impl Mapping {
     fn write_text(&self, out: &mut String, model: &Model) -> std::fmt::Result {
         for (number, sequence) in self.sequences.iter().enumerate() {
             match sequence {
-                Sequence::Hardware(h) => hardware_text(out, model, number, h)?,
+                Sequence::Hardware(h) => hardware_text(out, model, &self.mesh, number, h)?,
                 Sequence::Host(h) => {
                     writeln!(out, "sequence {number}: host")?;
                     for (step, reason) in &h.steps {
@@ -138,13 +180,20 @@ impl Mapping {
                         "layer": name(parts[0].layer),
                         "role": parts[0].role,
                         "components": components(parts),
+                        "why": why(parts, &self.mesh),
                         "parts": parts.iter().map(part_json).collect::<Vec<_>>(),
                     })).collect::<Vec<_>>()).collect::<Vec<_>>(),
                 }),
             })
             .collect();
         json!({
-            "version": self.version.to_string(),
+            "version": self.mesh.version.to_string(),
+            "sram": {
+                "packet": self.mesh.sram.packet,
+                "filter": self.mesh.sram.filter,
+                "parameter": self.mesh.sram.parameter,
+                "hrc": self.mesh.sram.hrc,
+            },
             "sequences": sequences,
             "remarks": self.remarks.iter().map(|r| json!({ "layer": name(r.layer), "text": r.text })).collect::<Vec<_>>(),
         })

@@ -14,10 +14,11 @@
 //! | [`encode`] | parts as registers and SRAM packets |
 //! | [`sequences`] | the model cut into hardware and host sequences |
 //! | [`cost`] | when another hardware sequence is worth its reprogramming |
-//! | [`explain`] | all of it as text and JSON |
+//! | [`explain`], `drawing` | all of it as text, JSON and a page with the mesh drawn |
 
 mod build;
 pub mod cost;
+mod drawing;
 pub mod encode;
 mod error;
 pub mod explain;
@@ -30,7 +31,7 @@ pub mod sequences;
 pub mod split;
 pub mod stage;
 
-use akida_hal::mesh::{Mesh, NpAddress, NpTypes, Version};
+use akida_hal::mesh::{Mesh, NpAddress, NpTypes};
 use akida_hal::np::NpLayer;
 use akida_hal::program::Program;
 
@@ -228,7 +229,7 @@ pub struct Remark {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapping {
     /// The hardware.
-    pub version: Version,
+    pub mesh: Mesh,
     /// Run in this order.
     pub sequences: Vec<Sequence>,
     /// The tensors wanted at the end: the model's outputs, or [`MapOptions::upto`].

@@ -40,7 +40,7 @@ pub fn cut(model: &Model, mesh: &Mesh, options: &MapOptions) -> Result<Mapping, 
         host.extend(cutter.temporal().map(|l| (l, reason.clone())));
         (sequences, remarks) = cutter.sequences(&host)?;
     }
-    Ok(Mapping { version: mesh.version, sequences, outputs: cutter.outputs, remarks })
+    Ok(Mapping { mesh: mesh.clone(), sequences, outputs: cutter.outputs, remarks })
 }
 
 /// See [`super::prefix`].

@@ -162,7 +162,24 @@ pub struct Map {
     pub explain: bool,
     /// What to print
     #[arg(long, default_value = "text")]
-    pub format: Format,
+    pub format: MapFormat,
+    /// Write what would be printed to this file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Also write the program, where there is exactly one, as a program file for akida-ctl program
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+}
+
+/// `--format` of `akida-convert map`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MapFormat {
+    /// For people.
+    Text,
+    /// One JSON document with a schema version.
+    Json,
+    /// A page with the mesh drawn.
+    Html,
 }
 
 /// `--input-dtype`

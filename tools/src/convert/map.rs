@@ -2,15 +2,18 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::path::Path;
 
-use akida_runtime::mapping::{self, Mapping};
-use akida_runtime::model::Model;
+use akida_hal::program_file::ProgramFile;
+use akida_runtime::mapping::{self, HardwareOutput, Mapping};
+use akida_runtime::model::{DequantizeBy, Model};
 use akida_runtime::summary::{Form, mapped_summary};
 use serde_json::json;
 
-use super::args::{Format, Map};
+use super::args::{Map, MapFormat};
 use crate::device::board_of;
 use crate::exit::{Exit, Failure};
+use crate::files;
 
 /// Version of the JSON document.
 const SCHEMA: &str = "akida-map/1";
@@ -20,28 +23,60 @@ pub fn run(args: &Map, out: &mut dyn Write) -> Result<Exit, Failure> {
     let model = super::load_model(&args.model)?;
     let board = args.device.unwrap_or(board_of(model.target));
     let mapping = mapping::map(&model, &board.mesh(), &args.mapping.options())?;
-    let written = match args.format {
-        Format::Text => {
+    if let Some(path) = &args.program {
+        write_program(&model, &mapping, path)?;
+    }
+    let document = match args.format {
+        MapFormat::Text => {
             let mut text = mapped_summary(&model, &mapping, Form::WithoutQuantizer);
             text.push_str(&notes(&model, &mapping));
             if args.explain {
                 let _ = write!(text, "\n{}", mapping.text(&model));
             }
-            out.write_all(text.as_bytes())
+            text
         }
-        Format::Json => {
+        MapFormat::Html => mapping.html(&model, board.name()),
+        MapFormat::Json => {
             let document = json!({
                 "schema": SCHEMA,
                 "model": { "name": model.name, "target": model.target.to_string() },
                 "board": board.name(),
                 "mapping": mapping.json(&model),
             });
-            serde_json::to_writer_pretty(&mut *out, &document)
-                .map_err(std::io::Error::from)
-                .and_then(|()| writeln!(out))
+            format!("{document:#}\n")
         }
     };
-    written.map(|()| Exit::Done).map_err(|e| Failure::stdout(&e))
+    match &args.output {
+        Some(path) => files::write_whole(path, |file| file.write_all(document.as_bytes()))?,
+        None => out.write_all(document.as_bytes()).map_err(|e| Failure::stdout(&e))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The program as a file, with the dequantizer of its output.
+fn write_program(model: &Model, mapping: &Mapping, path: &Path) -> Result<(), Failure> {
+    let mut hardware = mapping.hardware();
+    let (Some(sequence), None) = (hardware.next(), hardware.next()) else {
+        return Err(Failure::new(
+            Exit::Data,
+            format!("{} has {} hardware sequences, a program file holds one", model.name, mapping.hardware().count()),
+            "leave --program away, or make the model fit into one sequence",
+        ));
+    };
+    let mut file = ProgramFile::new(sequence.program.clone());
+    let output = model.outputs.iter().find(|o| sequence.output == HardwareOutput::Tensor(o.tensor));
+    if let Some(dequantizer) = output.and_then(|o| o.dequantizer.as_ref()) {
+        let channels = file.program.output.shape[2] as usize;
+        // One value for all channels is written for each.
+        let each = |n: usize| if n == 1 { channels } else { n };
+        file.scales = dequantizer.scale.iter().copied().cycle().take(each(dequantizer.scale.len())).collect();
+        file.shifts = dequantizer.offset.iter().copied().cycle().take(each(dequantizer.offset.len())).collect();
+        if dequantizer.by == DequantizeBy::Multiply {
+            file.scales.iter_mut().for_each(|s| *s = 1.0 / *s);
+        }
+    }
+    let bytes = file.write()?;
+    files::write_whole(path, |out| out.write_all(&bytes))
 }
 
 /// Why layers are on the host, and what was rewritten.
