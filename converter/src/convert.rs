@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use akida_runtime::model::Model;
+use akida_runtime::hybrid::HybridModel;
 
 use crate::calibrate::{CalibrateError, Calibration, Ranges, observe, random_samples};
-use crate::import::{ImportError, ImportOptions, import};
+use crate::import::{ImportError, ImportOptions, import_network};
 use crate::onnx::{Graph, OnnxError, load};
 use crate::prepare::{PrepareError, prepare};
 use crate::qdq::QdqError;
@@ -81,18 +81,16 @@ pub fn quantize(
     Ok(Quantized { graph, prepared, ranges, warnings })
 }
 
-/// A model, and how it came about.
+/// A network, and how it came about.
 #[derive(Clone, Debug)]
 pub struct Converted {
-    /// The model.
-    pub model: Model,
-    /// Names and operators of float operations behind the model's outputs, which it does not hold.
-    pub float_tail: Vec<String>,
+    /// The network: one model, or board parts and host segments.
+    pub network: HybridModel,
     /// The quantized graph.
     pub quantized: Quantized,
 }
 
-/// Converts the float ONNX file at `path` to a model for Akida 2.0.
+/// Converts the float ONNX file at `path` to a network for Akida 2.0.
 pub fn convert(
     path: &Path,
     calibration: &Calibration,
@@ -100,7 +98,6 @@ pub fn convert(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Converted, ConvertError> {
     let quantized = quantize(load(path)?, calibration, options, progress)?;
-    let options = ImportOptions { allow_float_tail: true, require_functions: true };
-    let imported = import(&quantized.graph, options)?;
-    Ok(Converted { model: imported.model, float_tail: imported.float_tail, quantized })
+    let network = import_network(&quantized.graph, ImportOptions::default())?;
+    Ok(Converted { network, quantized })
 }

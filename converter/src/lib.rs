@@ -9,6 +9,7 @@
 pub mod akida1;
 pub mod calibrate;
 mod convert;
+pub mod host;
 pub mod import;
 pub mod onnx;
 pub mod prepare;

@@ -63,12 +63,12 @@ fn on_board(digits: &Digits, bits: &str) -> Result<Option<usize>, Box<dyn std::e
     let options = QuantizeOptions { bits: bits.parse()?, per_tensor: digits.per_tensor, ..QuantizeOptions::default() };
     let calibration = Calibration::Samples(digits.calibration.view());
     let converted = convert(&digits.model, &calibration, &options, &mut |_, _| {})?;
-    if !converted.float_tail.is_empty() {
+    let Some(model) = converted.network.whole().cloned() else {
         return Ok(None);
-    }
+    };
     let device =
         Device::open(Arc::new(SimBoard::open(&SimSpec::new(BoardModel::Akida2SixNodes))?), DeviceOptions::default())?;
-    let mut session = Session::open(Arc::new(converted.model), device, SessionOptions::default())?;
+    let mut session = Session::open(Arc::new(model), device, SessionOptions::default())?;
     let outputs = session.infer(Batch::Float(digits.samples.view()))?;
     Ok(Some(correct(&outputs.floats[0], &digits.labels)))
 }

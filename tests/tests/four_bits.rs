@@ -24,7 +24,7 @@ fn quantize(case: &Case, options: &QuantizeOptions) -> (Model, Vec<Warning>) {
     let model = case.path(case.json["model_file"].as_str().unwrap_or("model.onnx"));
     let converted = convert(&model, &Calibration::Samples(samples.view()), options, &mut |_, _| {})
         .unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    (converted.model, converted.quantized.warnings)
+    (converted.network.boards().next().expect("a board part").1.clone(), converted.quantized.warnings)
 }
 
 fn open(model: &Arc<Model>, board: BoardModel) -> Session {

@@ -63,6 +63,14 @@ const MNIST: &[Row] = &[
         &["/3/Conv", "bias, W"],
     ),
     (
+        "function body",
+        |g| {
+            let function = g.functions.iter_mut().find(|f| f.name.starts_with("QuantizedConv2D")).expect("defined");
+            function.nodes.retain(|node| node.op != "Floor");
+        },
+        &["/3/Conv", "its function computes", "its name says", "Floor"],
+    ),
+    (
         "unknown tensor",
         |g| node(g, "QuantizedConv2D").inputs[0] = "quantize_scale".into(),
         &["/3/Conv", "quantize_scale"],

@@ -4,13 +4,15 @@ mod akida1;
 mod args;
 mod check;
 mod map;
+mod parts;
 mod quantize;
 mod show;
 
 use std::io::Write;
 use std::path::Path;
 
-use akida_runtime::model::{Model, Target};
+use akida_runtime::hybrid::HybridModel;
+use akida_runtime::model::Target;
 
 pub use args::Args;
 use args::Command;
@@ -32,7 +34,7 @@ fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
 }
 
-/// A model: an `.akm` file, or an ONNX graph of QuantizeML.
-pub(crate) fn load_model(path: &Path) -> Result<Model, Failure> {
-    if is_onnx(path) { quantize::read_quantized(path, Target::Akida2) } else { Ok(Model::open(path)?) }
+/// A network: an `.akm` file, or an ONNX graph of QuantizeML.
+pub(crate) fn load_network(path: &Path) -> Result<HybridModel, Failure> {
+    if is_onnx(path) { quantize::read_quantized(path, Target::Akida2) } else { Ok(HybridModel::open(path)?) }
 }

@@ -5,6 +5,7 @@ use akida_converter::import::ImportError;
 use akida_converter::onnx::OnnxError;
 use akida_hal::ErrorKind;
 use akida_runtime::edge::EdgeError;
+use akida_runtime::hybrid::HybridError;
 use akida_runtime::mapping::MapError;
 use akida_runtime::model::{FileError, FormatError};
 use akida_runtime::session::SessionError;
@@ -142,6 +143,30 @@ impl From<SessionError> for Failure {
             ),
             SessionError::OutputLength { .. } | SessionError::KnownAnswer { .. } | SessionError::Refused { .. } => {
                 (Exit::Board, "do not use this board; please report this with RUST_LOG=debug output".into())
+            }
+            _ => (Exit::Internal, REPORT.into()),
+        };
+        Self::new(exit, message, help)
+    }
+}
+
+impl From<HybridError> for Failure {
+    fn from(error: HybridError) -> Self {
+        let message = chain(&error);
+        let (exit, help) = match error {
+            HybridError::Board { source, .. } => {
+                let Failure { exit, help, .. } = (*source).into();
+                (exit, help)
+            }
+            HybridError::HostOperations { .. } => {
+                (Exit::Data, "leave --hw-only out to run these operations on the host, or change them".into())
+            }
+            HybridError::Streams { .. } => (Exit::Data, "move the operations between the parts behind them".into()),
+            HybridError::Raw { .. } | HybridError::Shape { .. } => {
+                (Exit::Data, "give float32 in the layout of the ONNX input, the batch first".into())
+            }
+            HybridError::Prepare { .. } => {
+                (Exit::Data, "convert the network again with this release's akida-convert".into())
             }
             _ => (Exit::Internal, REPORT.into()),
         };

@@ -12,12 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use akida_runtime::edge;
+use akida_runtime::hybrid::{HostValues, HybridModel};
 use akida_runtime::model::{Model, Tensor};
 use ndarray::{ArrayD, ArrayViewD, Axis, Slice};
 
 pub use args::Args;
 use args::{Format, Show};
-use engine::{Engine, Results};
+use engine::{Engine, Feed, Results};
 use report::{Accuracy, Report, Sample, Score, Statistics, Throughput};
 
 use crate::arrays::{Array, npy_bytes, write_npz};
@@ -35,19 +36,19 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (Some(model_file), Some(input_file)) = (&args.model, &args.input) else {
         return Err(Failure::new(Exit::Usage, "a model and --input are needed", "akida-run --help"));
     };
-    let model = crate::convert::load_model(model_file)?;
+    let model = crate::convert::load_network(model_file)?;
     let samples = read_samples(args, &model, input_file)?;
     let labels = read_labels(args, &model, &samples)?;
     let names = args.class_names.as_deref().map(samples::read_names).transpose()?;
     let shown = Show::indices(args.show.as_ref(), samples.data.len())
         .map_err(|e| Failure::new(Exit::Usage, format!("--show: {e}"), "samples count from 0"))?;
-    let inputs = bytes_of(&model, &samples.data)?;
+    let feed = feed(&model, &samples.data)?;
 
     let model = Arc::new(model);
     let mut engine = Engine::open(args, model.clone())?;
-    let results = engine.run(&inputs, args.intermediates, &args.common)?;
+    let results = engine.run(&feed, args.intermediates, &args.common)?;
     let verify = match args.verify {
-        true => Some(verify::verify(&model, &inputs, &results, &args.common)?),
+        true => Some(verify::verify(&model, &feed, &results, &args.common)?),
         false => None,
     };
     let scores = &results.floats[0];
@@ -75,7 +76,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
             .map(|&i| sample_report(i, &samples, labels.as_ref(), names.as_deref(), scores, args.top))
             .collect(),
         accuracy: labels.as_ref().map(|l| accuracy(scores, l)).transpose()?,
-        throughput: Throughput::new(inputs.len(), results.elapsed),
+        throughput: Throughput::new(feed.len(), results.elapsed),
         statistics: args.statistics.then(|| Statistics::new(&results.statistics, !args.real_time)),
         verify,
     };
@@ -86,7 +87,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     if let Some(path) = &args.output {
         write_output(path, args, &model, &results)?;
     }
-    let picture = |index| Picture::of(&samples.data, model.input.layout, index);
+    let picture = |index| Picture::of(&samples.data, Expected::of(&model).layout, index);
     if let Some(path) = &args.save_image {
         save_image(path, shown.first().and_then(|&i| picture(i)))?;
     }
@@ -119,7 +120,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     }
 }
 
-fn read_samples(args: &Args, model: &Model, path: &Path) -> Result<Samples, Failure> {
+fn read_samples(args: &Args, model: &HybridModel, path: &Path) -> Result<Samples, Failure> {
     let normalize = match args.mean.is_empty() {
         true => None,
         false => Some(Normalize::new(&args.mean, &args.std)?),
@@ -144,7 +145,7 @@ fn read_samples(args: &Args, model: &Model, path: &Path) -> Result<Samples, Fail
 }
 
 /// Labels of `--labels`, else those beside the samples, checked against samples and classes.
-fn read_labels(args: &Args, model: &Model, samples: &Samples) -> Result<Option<Labels>, Failure> {
+fn read_labels(args: &Args, model: &HybridModel, samples: &Samples) -> Result<Option<Labels>, Failure> {
     let (mut labels, what) = match (&args.labels, &samples.labels) {
         (Some(path), _) => (samples::read_labels(path)?, path.display().to_string()),
         (None, Some(labels)) => (labels.clone(), "array labels of the input".to_string()),
@@ -153,23 +154,38 @@ fn read_labels(args: &Args, model: &Model, samples: &Samples) -> Result<Option<L
     if let Some(limit) = args.limit {
         labels.0.truncate(limit);
     }
-    let classes = model.tensor(model.outputs[0].tensor).elements();
+    let classes = model.outputs[0].len();
     labels.check(samples.data.len(), classes, &what)?;
     Ok(Some(labels))
 }
 
-/// What enters the first layer: one byte per element, (height, width, channels).
-fn bytes_of(model: &Model, data: &Data) -> Result<Vec<Vec<u8>>, Failure> {
-    Ok(match data {
-        Data::Floats(a) => edge::quantize_input(model, a.view())?,
-        Data::Pixels(a) => {
+/// What enters the network: the integers of its first layer, or floats where the host computes first.
+fn feed(network: &HybridModel, data: &Data) -> Result<Feed, Failure> {
+    let bytes = match (first_board(network), data) {
+        (None, Data::Floats(a)) => return Ok(Feed::Floats(a.clone())),
+        (None, _) => {
+            let message = "the network begins with operations on the host, which take float32, not integers";
+            return Err(Failure::new(Exit::Data, message, "give float32, or pixels with --mean and --std"));
+        }
+        (Some(model), Data::Floats(a)) => edge::quantize_input(model, a.view())?,
+        (Some(model), Data::Pixels(a)) => {
             a.outer_iter().map(|s| edge::chip_order(&model.input, s.iter().copied().collect())).collect()
         }
-        Data::Integers(a) => {
+        (Some(model), Data::Integers(a)) => {
             let bytes = |s: ArrayViewD<'_, i8>| s.iter().map(|&v| v as u8).collect();
             a.outer_iter().map(|s| edge::chip_order(&model.input, bytes(s))).collect()
         }
-    })
+    };
+    Ok(Feed::Bytes(bytes))
+}
+
+/// The board part that takes the network's input, when nothing else does.
+pub(crate) fn first_board(network: &HybridModel) -> Option<&Model> {
+    let on_host = network.segments().any(|(_, s)| s.inputs.iter().any(|port| port.name == network.input.name));
+    let mut takers = network.boards().map(|(_, model)| model).filter(|model| model.input.name == network.input.name);
+    let first = takers.next().filter(|_| !on_host)?;
+    // Two of them may quantize in different ways.
+    takers.next().is_none().then_some(first)
 }
 
 /// A tensor's integers in the type the ONNX graph has for them.
@@ -210,18 +226,30 @@ fn sample_report(
     }
 }
 
-fn write_output(path: &Path, args: &Args, model: &Model, results: &Results) -> Result<(), Failure> {
+fn write_output(path: &Path, args: &Args, network: &HybridModel, results: &Results) -> Result<(), Failure> {
     let mut arrays: Vec<(String, Array)> = Vec::new();
-    for (i, array) in results.floats.iter().enumerate() {
-        arrays.push((format!("out{i}"), Array::F32(array.clone())));
+    for (i, values) in results.outputs.iter().enumerate() {
+        arrays.push((
+            format!("out{i}"),
+            match values {
+                HostValues::F32(array) => Array::F32(array.clone()),
+                HostValues::I64(array) => Array::I64(array.clone()),
+            },
+        ));
     }
+    let boards = || network.boards().map(|(_, model)| model).zip(&results.boards);
     if args.raw {
-        for (i, (output, array)) in model.outputs.iter().zip(&results.raw).enumerate() {
-            arrays.push((format!("raw{i}"), integers(model.tensor(output.tensor), array)));
+        for (i, port) in network.outputs.iter().enumerate() {
+            for (model, board) in boards() {
+                let made = model.outputs.iter().zip(&board.raw).filter(|(output, _)| output.name == port.name);
+                arrays.extend(made.map(|(o, array)| (format!("raw{i}"), integers(model.tensor(o.tensor), array))));
+            }
         }
     }
-    for layer in &results.layers {
-        arrays.push((layer.name.clone(), integers(model.tensor(layer.tensor), &layer.values)));
+    for (model, board) in boards() {
+        for layer in &board.layers {
+            arrays.push((layer.name.clone(), integers(model.tensor(layer.tensor), &layer.values)));
+        }
     }
     write_npz(path, arrays.iter().map(|(name, array)| (name.clone(), array)))
 }

@@ -15,7 +15,8 @@ mod normalize;
 
 use std::path::Path;
 
-use akida_runtime::model::{Model, OnnxLayout};
+use akida_runtime::hybrid::HybridModel;
+use akida_runtime::model::OnnxLayout;
 use ndarray::{ArrayD, IxDyn};
 
 pub use labels::{Labels, read_labels, read_names};
@@ -41,10 +42,18 @@ impl Expected {
         self.layout.dims(self.shape)
     }
 
-    /// What a model takes.
-    pub fn of(model: &Model) -> Self {
-        let tensor = &model.input.tensor;
-        Self { shape: tensor.shape, layout: model.input.layout, signed: tensor.signed }
+    /// What a network takes.
+    pub fn of(network: &HybridModel) -> Self {
+        if let Some(model) = crate::run::first_board(network) {
+            let tensor = &model.input.tensor;
+            return Self { shape: tensor.shape, layout: model.input.layout, signed: tensor.signed };
+        }
+        // The host computes first: floats as they are, whatever their number of dimensions.
+        let (layout, shape) = match network.input.dims[1..] {
+            [c, h, w] => (OnnxLayout::Nchw, [h, w, c]),
+            _ => (OnnxLayout::Flat, [1, 1, network.input.len()]),
+        };
+        Self { shape, layout, signed: false }
     }
 
     fn text(&self) -> String {

@@ -15,6 +15,8 @@ pub use observe::observe;
 pub use random::random_samples;
 pub use ranges::{Range, Ranges};
 
+pub(crate) use plain::spelled_out;
+
 use ndarray::ArrayViewD;
 
 /// Where the ranges come from.

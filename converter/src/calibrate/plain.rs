@@ -26,16 +26,23 @@ pub struct Plain {
 
 /// Spells out the operators of our own. The input becomes float: a leading Cast is left away.
 pub fn plain(graph: &Graph) -> Result<Plain, CalibrateError> {
+    let mut graph = graph.clone();
+    let feeds_input = |node: &Node, input: &Value| node.is("Cast") && node.inputs.first() == Some(&input.name);
+    let cast = graph.nodes.iter().position(|node| graph.inputs.iter().any(|input| feeds_input(node, input)));
+    if let Some(cast) = cast {
+        let node = graph.nodes.remove(cast);
+        let ty = ValueType { dtype: Some(DType::F32), shape: graph.inputs[0].ty.shape.clone() };
+        graph.inputs[0] = Value { name: node.output().to_owned(), ty };
+    }
+    spelled_out(&graph)
+}
+
+/// Spells out the operators of our own, and leaves the inputs as they are.
+pub fn spelled_out(graph: &Graph) -> Result<Plain, CalibrateError> {
     let mut out = Graph { nodes: Vec::new(), functions: Vec::new(), ..graph.clone() };
     out.opsets.shift_remove(BRAINCHIP);
     let mut memories: Vec<Memory> = Vec::new();
     for node in &graph.nodes {
-        let feeds_input = |input: &Value| node.inputs.first() == Some(&input.name);
-        if node.is("Cast") && graph.inputs.iter().any(feeds_input) {
-            let ty = ValueType { dtype: Some(DType::F32), shape: graph.inputs[0].ty.shape.clone() };
-            out.inputs[0] = Value { name: node.output().to_owned(), ty };
-            continue;
-        }
         match (node.domain.as_str(), node.op.as_str()) {
             ("", _) => out.nodes.push(node.clone()),
             (_, "activation") => activation(&mut out, node)?,

@@ -8,9 +8,11 @@ mod constants;
 mod edges;
 mod error;
 mod layer;
+mod network;
 mod op;
 
 pub use error::ImportError;
+pub use network::import_network;
 
 use std::collections::HashMap;
 
@@ -18,6 +20,7 @@ use akida_runtime::model::{Dequantizer, Input, Model, Target, TensorId};
 
 use self::{constants::Constants, op::FusedOp};
 use crate::onnx::{BRAINCHIP, Dim, Graph, Node};
+use crate::quantize::is_float;
 
 /// What is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub fn import(graph: &Graph, options: ImportOptions) -> Result<Imported, ImportE
         return Err(ImportError::node(quantizer, format!("the graph has {} inputs, not one", graph.inputs.len())));
     }
     if options.require_functions {
-        check_function(graph, quantizer, &["X", "scale", "zp"])?;
+        check_function(graph, quantizer, &["X", "scale", "zp"], &["Transpose", "QuantizeLinear"])?;
     }
     let input = edges::input(graph, quantizer)?;
     // Before anything is computed from its sizes.
@@ -68,7 +71,7 @@ pub fn import(graph: &Graph, options: ImportOptions) -> Result<Imported, ImportE
     let mut float_tail = Vec::new();
     for node in &graph.nodes {
         match node.op.as_str() {
-            _ if node.domain != BRAINCHIP => float_tail.push(format!("{} ({})", node.name, node.op)),
+            _ if is_float(node) => float_tail.push(format!("{} ({})", node.name, node.op)),
             "InputQuantizer" => {}
             op if op.starts_with("Dequantizer") => importer.dequantize(node)?,
             _ => importer.layer(node)?,
@@ -118,7 +121,7 @@ impl<'a> Importer<'a> {
             return Err(ImportError::node(node, reason));
         }
         if self.options.require_functions {
-            check_function(self.graph, node, &roles)?;
+            check_function(self.graph, node, &roles, &op.body())?;
         }
         let operands = if roles.get(1) == Some(&"Y") { 2 } else { 1 };
         let inputs = node.inputs[..operands].iter().map(|name| {
@@ -166,7 +169,8 @@ impl<'a> Importer<'a> {
                 1 => vec!["X".into(), "scale".into()],
                 count => (1..=count).flat_map(numbered).collect(),
             };
-            check_function(self.graph, node, &roles.iter().map(String::as_str).collect::<Vec<_>>())?;
+            let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+            check_function(self.graph, node, &roles, &vec!["DequantizeLinear"; found.len()])?;
         }
         for (quantized, float, dequantizer) in found {
             self.floats.push((float, self.tensors[quantized], dequantizer));
@@ -199,13 +203,21 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// A fused operator is what its function says: it must be there, with the inputs in the order of the specification.
-fn check_function(graph: &Graph, node: &Node, roles: &[&str]) -> Result<(), ImportError> {
+/// A fused operator is what its function says: it must be there, with the inputs in the order of the specification, and
+/// with the operations that its name says, in their order.
+fn check_function(graph: &Graph, node: &Node, roles: &[&str], body: &[&str]) -> Result<(), ImportError> {
     let Some(function) = graph.function(BRAINCHIP, &node.op) else {
         return Err(ImportError::node(node, format!("no function of the file defines {BRAINCHIP}:{}", node.op)));
     };
     if function.inputs != roles {
         let reason = format!("its function takes ({}), not ({})", function.inputs.join(", "), roles.join(", "));
+        return Err(ImportError::node(node, reason));
+    }
+    // What only changes types and shapes of constants says nothing about the arithmetic.
+    let arithmetic = |op: &&str| !matches!(*op, "Cast" | "Constant" | "Unsqueeze" | "Identity");
+    let found: Vec<&str> = function.nodes.iter().map(|node| node.op.as_str()).filter(arithmetic).collect();
+    if found != body {
+        let reason = format!("its function computes {}, and its name says {}", found.join(", "), body.join(", "));
         return Err(ImportError::node(node, reason));
     }
     Ok(())

@@ -126,6 +126,40 @@ impl FusedOp {
         matches!(self.base, Base::InputConv2D | Base::Conv2D | Base::Depthwise2D | Base::Dense1D)
     }
 
+    /// Operators of the function that defines it, in order, without those that change types (quantization.md 5).
+    pub fn body(self) -> Vec<&'static str> {
+        let mut ops = match self.base {
+            Base::InputConv2D => vec!["Sub", "Pad", "Add", "Conv"],
+            Base::Conv2D | Base::Depthwise2D => vec!["Pad", "Conv"],
+            Base::Conv2DTranspose | Base::Depthwise2DTranspose => vec!["ConvTranspose"],
+            Base::Dense1D if self.flatten => vec!["Flatten", "Gemm"],
+            Base::Dense1D => vec!["Gemm"],
+            Base::Add => vec!["Mul", "Mul", "Add"],
+            Base::Concat => vec!["Concat"],
+            Base::BufferTempConv => vec!["BufferTempConv"],
+            Base::DepthwiseBufferTempConv => vec!["DepthwiseBufferTempConv"],
+        };
+        if self.pool == FusedPool::Max {
+            ops.push("MaxPool");
+        }
+        match self.activation {
+            FusedActivation::None => {}
+            FusedActivation::Relu => ops.push("Relu"),
+            FusedActivation::ReluClipped => ops.extend(["Relu", "Min"]),
+            FusedActivation::Lut => ops.extend(["Div", "Mul", "Add", "Floor", "Clip", "Gather"]),
+        }
+        if self.pool == FusedPool::Global {
+            ops.push("ReduceSum");
+        }
+        if self.scaled {
+            let product: &[&str] = if self.base == Base::Add { &[] } else { &["Mul"] };
+            ops.push("Div");
+            ops.extend(product);
+            ops.extend(["Add", "Floor", "Clip"]);
+        }
+        ops
+    }
+
     /// Attributes that say something about the arithmetic.
     pub fn attributes(self) -> Vec<&'static str> {
         let mut names = match self.base {

@@ -17,6 +17,7 @@ mod testing;
 pub use error::{PrepareError, StepError};
 pub use infer::{ShapeError, infer};
 
+pub(crate) use edit::{sort, sweep};
 pub(crate) use infer::axis;
 
 use crate::onnx::{BRAINCHIP, DType, Graph};

@@ -121,8 +121,8 @@ fn input(
     activations: &HashMap<String, Quantization>,
 ) -> Result<(Found, InputQuantizer, bool), ConvertError> {
     let source = graph.inputs.first().map_or("", |input| input.name.as_str());
-    let unsigned = quantize::search(graph, true, None);
-    let signed = || quantize::search(graph, false, None);
+    let unsigned = quantize::search(graph, true, None, false);
+    let signed = || quantize::search(graph, false, None, false);
     let entry = match &unsigned {
         Ok(found) => found.entry.clone(),
         Err(_) => signed()?.entry,

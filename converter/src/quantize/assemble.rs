@@ -125,8 +125,8 @@ impl<'a> Assembly<'a> {
         self.tensors.push((layer.output.clone(), parameters.scale));
     }
 
-    /// Ends with the dequantizer and the nodes that stay float. Returns the graph and those nodes.
-    pub fn finish(mut self) -> (Graph, Vec<(String, String)>) {
+    /// Ends with the dequantizer and the nodes that stay float.
+    pub fn finish(mut self) -> Graph {
         let float = self.float;
         let left: Vec<&Node> =
             float.nodes.iter().enumerate().filter(|(n, _)| !self.inside.contains(n)).map(|(_, node)| node).collect();
@@ -157,7 +157,7 @@ impl<'a> Assembly<'a> {
         self.graph.initializers.extend(kept.into_iter().map(|(name, tensor)| (name.clone(), tensor.clone())));
         self.graph.outputs =
             float.outputs.iter().map(|output| Value { name: renamed(&output.name), ty: output.ty.clone() }).collect();
-        (self.graph, left.iter().map(|node| (node.name.clone(), node.op.clone())).collect())
+        self.graph
     }
 
     fn dequantize(&mut self, needed: &[String]) {

@@ -23,6 +23,17 @@ pub struct InputQuantizer {
     pub scale: Scale,
 }
 
+impl InputQuantizer {
+    /// Moves every scale down to a power of two, so that an addition can read the integers; the stored scale moves with
+    /// it. The reference moves the one it reckons with only (quantization.md 9.1.7), so this is ours.
+    pub fn on_powers_of_two(&mut self) {
+        for (stored, scale) in self.onnx_scale.iter_mut().zip(&mut self.scale.values) {
+            *scale = scale.log2().floor().exp2();
+            *stored = (1.0 / *scale) as f32;
+        }
+    }
+}
+
 /// From the input's range. `tensor` names it in errors.
 pub fn quantizer(range: &Range, ty: InputType, tensor: &str) -> Result<InputQuantizer, QuantizeError> {
     let mut scale = Vec::with_capacity(range.min.len());

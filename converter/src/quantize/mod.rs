@@ -4,6 +4,7 @@
 
 mod assemble;
 mod bits;
+mod collapse;
 mod error;
 mod fixed;
 mod functions;
@@ -12,10 +13,12 @@ mod layer;
 mod lut;
 mod parameters;
 mod patterns;
+mod regions;
 mod scale;
 mod search;
 mod warning;
 mod weights;
+mod why;
 
 pub(crate) use input::InputQuantizer;
 pub(crate) use layer::{Kind, Layer, Pool};
@@ -28,6 +31,9 @@ pub use error::QuantizeError;
 pub use input::InputType;
 pub use layer::Unsuitable;
 pub use warning::Warning;
+
+pub use regions::is_float;
+pub(crate) use why::why;
 
 use crate::calibrate::Ranges;
 use crate::onnx::{BRAINCHIP, Graph, Node};
@@ -47,6 +53,9 @@ pub struct QuantizeOptions {
     pub layer_bits: Vec<LayerBits>,
     /// Stop quantizing at this tensor; what follows stays float.
     pub quantize_until: Option<String>,
+    /// Whether further regions behind operators that stay float are quantized as well. The reference's quantizer does
+    /// not, its hybrid tool does. Nothing behind `quantize_until` is.
+    pub further_regions: bool,
     /// Dimensions of the input without the batch, for graphs that leave them open and are not given samples.
     pub input_shape: Option<Vec<usize>>,
 }
@@ -60,12 +69,18 @@ impl Default for QuantizeOptions {
             bits: Bits::default(),
             layer_bits: Vec::new(),
             quantize_until: None,
+            further_regions: false,
             input_shape: None,
         }
     }
 }
 
 impl QuantizeOptions {
+    /// Whether to look for further regions.
+    fn further_regions(&self) -> bool {
+        self.further_regions && self.quantize_until.is_none()
+    }
+
     /// Checks each option by itself.
     pub fn check(&self) -> Result<(), QuantizeError> {
         match self.last_output_bits {
@@ -100,7 +115,26 @@ pub fn check_float(graph: &Graph) -> Result<(), QuantizeError> {
 
 /// Refuses a prepared graph that cannot be quantized whatever its ranges are.
 pub fn check_prepared(graph: &Graph, options: &QuantizeOptions) -> Result<(), QuantizeError> {
-    find(graph, options).map(drop)
+    let over_time = |node: &&Node| {
+        let kernel = node.input(1).and_then(|name| graph.initializers.get(name));
+        node.is("Conv") && kernel.is_some_and(|kernel| kernel.dims().len() == 5)
+    };
+    if let Some(node) = graph.nodes.iter().find(over_time) {
+        return Err(QuantizeError::Node {
+            node: node.name.clone(),
+            op: node.op.clone(),
+            rule:
+                "a kernel in space and time must come apart, (1, height, width) and then (T, 1, 1) over earlier frames"
+                    .into(),
+            found: format!("kernel {:?}", graph.initializers[node.input(1).unwrap_or_default()].dims()),
+            remedy: "Use (2+1)D convolutions, with T - 1 frames of padding before the first",
+        });
+    }
+    match find(graph, options) {
+        // Whether further regions exist is known when they are quantized.
+        Err(QuantizeError::Graph { .. }) if options.further_regions() => Ok(()),
+        found => found.map(drop),
+    }
 }
 
 /// Finds the layers of a prepared graph.
@@ -115,7 +149,7 @@ fn find(graph: &Graph, options: &QuantizeOptions) -> Result<search::Found, Quant
             found: format!("'{tensor}'"),
         });
     }
-    search::search(graph, options.input_dtype == InputType::U8, until)
+    search::search(graph, options.input_dtype == InputType::U8, until, false)
 }
 
 /// Quantizes a prepared graph, whose shapes are inferred, with the ranges of its tensors.
@@ -124,7 +158,45 @@ pub fn quantize_prepared(
     ranges: &Ranges,
     options: &QuantizeOptions,
 ) -> Result<(Graph, Vec<Warning>), QuantizeError> {
-    let search::Found { entry, mut layers, mut warnings } = find(graph, options)?;
+    let found = match find(graph, options) {
+        // Nothing begins at the input; further on something may.
+        Err(error @ QuantizeError::Graph { .. }) if options.further_regions() => {
+            let (mut quantized, mut warnings) = (graph.clone(), Vec::new());
+            return match regions::further(&mut quantized, graph, ranges, options, &mut warnings)? {
+                0 => Err(error),
+                _ => Ok((quantized, warnings)),
+            };
+        }
+        found => found?,
+    };
+    let (mut quantized, mut warnings) = quantize_found(graph, ranges, options, found)?;
+    if options.further_regions() {
+        regions::further(&mut quantized, graph, ranges, options, &mut warnings)?;
+        let unknown = |one: &&LayerBits| !quantized.nodes.iter().any(|n| !is_float(n) && n.name == one.layer);
+        if let Some(one) = options.layer_bits.iter().find(unknown) {
+            return Err(QuantizeError::Option {
+                option: "--layer-bits",
+                rule: "the name of a Conv or Gemm node of a board part",
+                found: format!("'{}'", one.layer),
+            });
+        }
+    }
+    let left: Vec<_> = quantized.nodes.iter().filter(|node| is_float(node)).collect();
+    if !left.is_empty() && options.quantize_until.is_none() {
+        let nodes = left.iter().map(|node| (node.name.clone(), node.op.clone())).collect();
+        warnings.push(Warning::LeftFloat { nodes });
+    }
+    Ok((quantized, warnings))
+}
+
+/// Quantizes the layers that were found.
+fn quantize_found(
+    graph: &Graph,
+    ranges: &Ranges,
+    options: &QuantizeOptions,
+    found: search::Found,
+) -> Result<(Graph, Vec<Warning>), QuantizeError> {
+    let search::Found { entry, mut layers, mut warnings } = found;
     let unsigned = options.input_dtype == InputType::U8;
     if options.last_output_bits.is_some() {
         let inside: usize = layers.iter().map(|layer| layer.nodes.len()).sum::<usize>() + entry.nodes.len();
@@ -133,17 +205,23 @@ pub fn quantize_prepared(
         }
     }
 
-    warnings.extend(bits::assign(graph, &mut layers, options.bits, &options.layer_bits)?);
+    // With further regions a layer may be named that another region has; `quantize_prepared` looks for those in none.
+    let here = |one: &&LayerBits| {
+        !options.further_regions() || layers.iter().any(|layer| graph.nodes[layer.main].name == one.layer)
+    };
+    let named: Vec<LayerBits> = options.layer_bits.iter().filter(here).cloned().collect();
+    warnings.extend(bits::assign(graph, &mut layers, options.bits, &named)?);
 
     let range = input_range(graph, ranges, &entry, options.per_tensor)?;
-    let input = input::quantizer(&range, options.input_dtype, &entry.tensor)?;
+    let mut input = input::quantizer(&range, options.input_dtype, &entry.tensor)?;
+    let adds = |layer: &layer::Layer| layer.kind == layer::Kind::Add && layer.inputs.contains(&entry.tensor);
+    if layers.iter().any(adds) {
+        input.on_powers_of_two();
+    }
     let given = weights::GivenScales::new();
     let found = search::Found { entry, layers, warnings: Vec::new() };
-    let (quantized, left) =
+    let (quantized, _) =
         assemble(graph, &found, ranges, &Scales { input, unsigned, per_tensor: options.per_tensor, given: &given })?;
-    if !left.is_empty() && options.quantize_until.is_none() {
-        warnings.push(Warning::LeftFloat { nodes: left });
-    }
     Ok((quantized, warnings))
 }
 
@@ -174,7 +252,10 @@ pub(crate) fn assemble(
         let parameters = context.parameters(layer, &scales)?;
         assembly.push(layer, parameters);
     }
-    Ok(assembly.finish())
+    let quantized = assembly.finish();
+    let left = quantized.nodes.iter().filter(|node| is_float(node));
+    let left = left.map(|node| (node.name.clone(), node.op.clone())).collect();
+    Ok((quantized, left))
 }
 
 /// The range of the model's input, on the axes the first layer sees.

@@ -89,6 +89,9 @@ impl Context<'_> {
             ));
         };
 
+        self.check_amplitude(layer, &weights, &values)?;
+        self.check_padding(layer)?;
+
         let filters = match layer.kind {
             Kind::DepthwiseTranspose => dims[0],
             _ => dims[filter_axis],
@@ -437,7 +440,7 @@ impl Context<'_> {
         self.refuse(layer, "scales must be finite".into(), found, REMEDY_RANGES)
     }
 
-    fn refuse(&self, layer: &Layer, rule: String, found: String, remedy: &'static str) -> QuantizeError {
+    pub(super) fn refuse(&self, layer: &Layer, rule: String, found: String, remedy: &'static str) -> QuantizeError {
         let node = &self.graph.nodes[layer.main];
         QuantizeError::Node { node: node.name.clone(), op: node.op.clone(), rule, found, remedy }
     }

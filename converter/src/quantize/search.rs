@@ -27,9 +27,10 @@ pub struct Found {
     pub warnings: Vec<Warning>,
 }
 
-/// Finds the input quantizer's part and all layers that can be reached through quantized tensors.
-pub fn search(graph: &Graph, unsigned_input: bool, until: Option<&str>) -> Result<Found, QuantizeError> {
-    let entry = entry(graph)?;
+/// Finds the input quantizer's part and all layers that can be reached through quantized tensors. `several`: whether
+/// several nodes may read the input.
+pub fn search(graph: &Graph, unsigned_input: bool, until: Option<&str>, several: bool) -> Result<Found, QuantizeError> {
+    let entry = entry(graph, several)?;
     let mut quantized: HashSet<String> = HashSet::from([entry.tensor.clone()]);
     let mut queue: VecDeque<usize> = graph.consumers(&entry.tensor).into();
     let (mut layers, mut warnings): (Vec<Layer>, Vec<Warning>) = (Vec::new(), Vec::new());
@@ -112,7 +113,7 @@ fn demand_scales(layers: &mut [Layer]) {
 }
 
 /// A leading Cast, Transpose, or both, become part of the input quantizer.
-fn entry(graph: &Graph) -> Result<Entry, QuantizeError> {
+fn entry(graph: &Graph, several: bool) -> Result<Entry, QuantizeError> {
     let refuse = |rule, found: String, remedy| QuantizeError::Graph { graph: graph.name.clone(), rule, found, remedy };
     let [input] = graph.inputs.as_slice() else {
         let names: Vec<_> = graph.inputs.iter().map(|input| input.name.as_str()).collect();
@@ -138,7 +139,7 @@ fn entry(graph: &Graph) -> Result<Entry, QuantizeError> {
         entry.perm = (0..rank).collect();
     }
     let uses = graph.consumers(&input.name).len();
-    if uses != 1 {
+    if uses != 1 && !several {
         let found = format!("'{}' is read by {uses} nodes", input.name);
         return Err(refuse("the model's input must be read by exactly one node", found, "Insert a 1x1 convolution"));
     }

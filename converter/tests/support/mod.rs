@@ -52,6 +52,7 @@ impl Case {
             per_tensor: parameters["per_tensor_activations"] == true,
             last_output_bits: parameters["last_output_bits"].as_u64().map(|bits| bits as u32),
             quantize_until: self.json["quantize_kwargs"]["quantize_until"].as_str().map(str::to_owned),
+            further_regions: false,
             input_shape: Some(
                 self.json["input"]["float_shape"]
                     .as_array()

@@ -61,7 +61,7 @@ impl LayerKind {
     }
 
     /// The same, to fill them in.
-    pub(super) fn weights_mut(&mut self) -> impl Iterator<Item = &mut Weights> {
+    pub(crate) fn weights_mut(&mut self) -> impl Iterator<Item = &mut Weights> {
         let (first, second) = match self {
             Self::Conv(conv) => (Some(&mut conv.weights), conv.pointwise.as_mut()),
             Self::Dense(dense) => (Some(&mut dense.weights), None),

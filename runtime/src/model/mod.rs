@@ -10,7 +10,7 @@ mod activation;
 mod blob;
 mod conv;
 mod count;
-mod file;
+pub(crate) mod file;
 mod float;
 mod layer;
 mod ports;

@@ -11,7 +11,9 @@ mod host;
 mod inputs;
 mod network;
 mod pipeline;
+mod ready;
 mod run;
+mod streams;
 mod values;
 
 use std::collections::HashMap;
@@ -27,14 +29,16 @@ use ndarray::{ArrayD, IxDyn};
 
 pub use error::SessionError;
 pub use network::HostNetwork;
+pub use ready::Ready;
+pub use streams::Stream;
 pub use values::{Batch, CallStatistics, ComputedBy, Intermediate, Outputs, SequenceStatistics, Values};
 
 use self::host::HostWork;
 use self::pipeline::{Done, End};
 use self::run::Prefix;
 use crate::edge;
-use crate::mapping::{self, MapOptions, Mapping, Sequence};
-use crate::model::{LayerKind, Model, TensorId};
+use crate::mapping::{MapOptions, Mapping};
+use crate::model::{Model, TensorId};
 
 /// How a session is opened.
 #[derive(Clone, Debug)]
@@ -86,6 +90,8 @@ pub struct Session {
     loaded: Option<Loaded>,
     jobs: usize,
     stateful: bool,
+    /// The stream whose frames the temporal layers keep, if they are those of one.
+    streaming: Option<u64>,
     refused: bool,
     scratch: Scratch,
 }
@@ -101,24 +107,17 @@ impl Session {
         if !device.identity().simulated {
             return Err(SessionError::UnknownEncoding { board });
         }
-        let mapping = mapping::map(&model, device.mesh(), &options.map)
-            .map_err(|source| SessionError::Map { board: board.clone(), source: Box::new(source) })?;
-        log::info!("{board}: {} in {} sequences", model.name, mapping.sequences.len());
-        let prepare = |sequence: &Sequence| match sequence {
-            Sequence::Hardware(_) => Ok(Vec::new()),
-            Sequence::Host(h) => h.steps.iter().map(|(step, _)| HostWork::prepare(&model, *step)).collect(),
-        };
-        let host = mapping.sequences.iter().map(prepare).collect::<Result<_, _>>()?;
-        let stateful = model.layers.iter().any(|l| matches!(&l.kind, LayerKind::Conv(conv) if conv.kind.temporal()));
+        let Ready { model, mapping, host, prefixes, stateful } = Ready::new(model, &device, &options)?;
         let mut session = Self {
             model,
             device,
-            mapping: Arc::new(mapping),
+            mapping,
             host,
-            prefixes: HashMap::new(),
+            prefixes,
             loaded: None,
             jobs: 1,
             stateful,
+            streaming: None,
             refused: false,
             scratch: Scratch::default(),
             options,
@@ -156,6 +155,7 @@ impl Session {
 
     /// Starts streams anew: temporal layers forget their frames. Nothing else has a state.
     pub fn reset(&mut self) {
+        self.streaming = None;
         if self.stateful {
             // Programming clears the packet SRAM that the frames are in.
             self.loaded = None;
@@ -170,6 +170,8 @@ impl Session {
 
     /// Infers a batch and gives as much detail as asked for.
     pub fn infer_with(&mut self, batch: Batch<'_>, detail: Detail) -> Result<Outputs, SessionError> {
+        // Whatever comes now is of no stream; `infer_stream` knows better.
+        self.streaming = None;
         let anew = detail == Detail::AllTensors && self.stateful;
         if anew {
             self.reset();

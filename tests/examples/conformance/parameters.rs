@@ -38,6 +38,7 @@ fn options(case: &Case) -> QuantizeOptions {
         per_tensor: parameters["per_tensor_activations"] == true,
         last_output_bits: parameters["last_output_bits"].as_u64().map(|bits| bits as u32),
         quantize_until: case.json["quantize_kwargs"]["quantize_until"].as_str().map(str::to_owned),
+        further_regions: false,
         input_shape: dims.map(|dims| dims.iter().filter_map(|d| d.as_u64()).map(|d| d as usize).collect()),
         ..QuantizeOptions::default()
     }

@@ -80,7 +80,10 @@ pub struct Quantize {
     /// Reduce the last layer's output to this many bits (8) instead of giving its 32-bit sums
     #[arg(long, value_name = "BITS", help_heading = "Quantization")]
     pub last_output_bits: Option<u32>,
-    /// Stop quantizing at this tensor. The model ends there
+    /// Quantize one region only, as QuantizeML does: all behind the first operator that no board computes stays float
+    #[arg(long, help_heading = "Quantization")]
+    pub one_region: bool,
+    /// Stop quantizing at this tensor. What follows stays float and runs on the host
     #[arg(long, value_name = "TENSOR", help_heading = "Quantization")]
     pub quantize_until: Option<String>,
     /// Shape of the input without the batch, where the network leaves it open and there are no samples

@@ -5,12 +5,14 @@ use std::io::Write;
 use std::path::Path;
 
 use akida_hal::program_file::ProgramFile;
-use akida_runtime::mapping::{self, HardwareOutput, Mapping};
+use akida_runtime::hybrid::refuse_segments;
+use akida_runtime::mapping::{self, HardwareOutput, MapError, Mapping};
 use akida_runtime::model::{DequantizeBy, Model};
 use akida_runtime::summary::{Form, mapped_summary};
 use serde_json::json;
 
 use super::args::{Map, MapFormat};
+use super::parts;
 use crate::device::board_of;
 use crate::exit::{Exit, Failure};
 use crate::files;
@@ -20,29 +22,48 @@ const SCHEMA: &str = "akida-map/1";
 
 /// Prints the mapping of a model.
 pub fn run(args: &Map, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let model = super::load_model(&args.model)?;
-    let board = args.device.unwrap_or(board_of(model.target));
-    let mapping = mapping::map(&model, &board.mesh(), &args.mapping.options())?;
+    let network = super::load_network(&args.model)?;
+    let board = args.device.unwrap_or(board_of(network.target));
+    let options = args.mapping.options();
+    if options.hw_only {
+        refuse_segments(&network)?;
+    }
+    let map = |(number, model)| Ok((number, model, mapping::map(model, &board.mesh(), &options)?));
+    let mapped: Vec<(usize, &Model, Mapping)> = network.boards().map(map).collect::<Result<_, MapError>>()?;
     if let Some(path) = &args.program {
-        write_program(&model, &mapping, path)?;
+        let (model, mapping) = only(&mapped, "--program", "a program file")?;
+        write_program(model, mapping, path)?;
     }
     let document = match args.format {
         MapFormat::Text => {
-            let mut text = mapped_summary(&model, &mapping, Form::WithoutQuantizer);
-            text.push_str(&notes(&model, &mapping));
-            if args.explain {
-                let _ = write!(text, "\n{}", mapping.text(&model));
+            let mut text = String::new();
+            for (_, model, mapping) in &mapped {
+                text.push_str(&mapped_summary(model, mapping, Form::WithoutQuantizer));
+                text.push_str(&notes(model, mapping));
+                if args.explain {
+                    let _ = write!(text, "\n{}", mapping.text(model));
+                }
             }
+            text.push_str(&parts::text(&network));
             text
         }
-        MapFormat::Html => mapping.html(&model, board.name()),
+        MapFormat::Html => {
+            let (model, mapping) = only(&mapped, "--format html", "a page")?;
+            mapping.html(model, board.name())
+        }
         MapFormat::Json => {
-            let document = json!({
+            let mut document = json!({
                 "schema": SCHEMA,
-                "model": { "name": model.name, "target": model.target.to_string() },
+                "model": { "name": network.name, "target": network.target.to_string() },
                 "board": board.name(),
-                "mapping": mapping.json(&model),
+                // Of the first board part; all of them are in `mappings`.
+                "mapping": mapped.first().map(|(_, model, mapping)| mapping.json(model)),
             });
+            if network.whole().is_none() {
+                let all = mapped.iter().map(|(part, model, m)| json!({ "part": part, "mapping": m.json(model) }));
+                document["mappings"] = all.collect();
+                document["hybrid"] = json!(parts::entry(&network));
+            }
             format!("{document:#}\n")
         }
     };
@@ -51,6 +72,22 @@ pub fn run(args: &Map, out: &mut dyn Write) -> Result<Exit, Failure> {
         None => out.write_all(document.as_bytes()).map_err(|e| Failure::stdout(&e))?,
     }
     Ok(Exit::Done)
+}
+
+/// The only board part of a network.
+fn only<'m>(
+    mapped: &'m [(usize, &'m Model, Mapping)],
+    option: &str,
+    holder: &str,
+) -> Result<(&'m Model, &'m Mapping), Failure> {
+    match mapped {
+        [(_, model, mapping)] => Ok((model, mapping)),
+        _ => Err(Failure::new(
+            Exit::Data,
+            format!("the network has {} board parts, {holder} holds one", mapped.len()),
+            format!("leave {option} away, or use --format json for all parts"),
+        )),
+    }
 }
 
 /// The program as a file, with the dequantizer of its output.

@@ -9,11 +9,13 @@ use akida_converter::onnx::{self, DType};
 use akida_converter::qdq::{import_qdq, is_qdq};
 use akida_converter::quantize::{Bits, InputType, LayerBits, QuantizeOptions};
 use akida_converter::{ConvertError, Converted};
-use akida_runtime::model::{Model, Target};
+use akida_runtime::hybrid::HybridModel;
+use akida_runtime::model::Target;
 use ndarray::ArrayD;
 
 use super::akida1;
 use super::args::{Import, InputDtype, Quantize};
+use super::parts;
 use crate::command::Common;
 use crate::exit::{Exit, Failure};
 use crate::samples::{self, Normalize, Preparation};
@@ -25,28 +27,21 @@ pub fn run(args: &Quantize, common: &Common, out: &mut dyn Write) -> Result<Exit
         return run_akida1(args, common);
     }
     let converted = convert(args, common)?;
-    let Converted { model, float_tail, quantized } = &converted;
+    let Converted { network, quantized } = &converted;
     for warning in &quantized.warnings {
         common.notice(format_args!("warning: {warning}"));
-    }
-    if !float_tail.is_empty() && args.quantize_until.is_none() {
-        return Err(Failure::new(
-            Exit::Data,
-            format!("{}: no board computes {}", args.model.display(), float_tail.join(", ")),
-            "name the last tensor the board shall compute with --quantize-until, or change these operations",
-        ));
     }
     if let Some(path) = &args.save_quantized {
         quantized.graph.save(path)?;
     }
-    model.save(&args.output)?;
+    network.save(&args.output)?;
     if args.print_graph {
         writeln!(out, "{}", quantized.graph).map_err(|e| Failure::stdout(&e))?;
     }
-    for operation in float_tail {
-        common.notice(format_args!("not in the model: {operation}"));
+    for line in parts::text(network).lines() {
+        common.notice(format_args!("{line}"));
     }
-    wrote(&args.output, model, common);
+    wrote(&args.output, network, common);
     Ok(Exit::Done)
 }
 
@@ -58,7 +53,7 @@ fn run_akida1(args: &Quantize, common: &Common) -> Result<Exit, Failure> {
         common.notice(format_args!("warning: {warning}"));
     }
     quantized.model.save(&args.output)?;
-    wrote(&args.output, &quantized.model, common);
+    wrote(&args.output, &HybridModel::of(quantized.model), common);
     Ok(Exit::Done)
 }
 
@@ -75,6 +70,7 @@ fn convert(args: &Quantize, common: &Common) -> Result<Converted, Failure> {
         per_tensor: args.per_tensor,
         last_output_bits: args.last_output_bits,
         quantize_until: args.quantize_until.clone(),
+        further_regions: !args.one_region,
         input_shape: args.input_shape.clone(),
     };
     if let Some(path) = &args.ranges {
@@ -123,9 +119,12 @@ pub fn import(args: &Import, common: &Common, _out: &mut dyn Write) -> Result<Ex
     if is_qdq(&graph) {
         return import_qdq_graph(graph, args, common);
     }
-    let model = read_quantized(&args.model, args.target)?;
-    model.save(&args.output)?;
-    wrote(&args.output, &model, common);
+    let network = read_quantized(&args.model, args.target)?;
+    network.save(&args.output)?;
+    for line in parts::text(&network).lines() {
+        common.notice(format_args!("{line}"));
+    }
+    wrote(&args.output, &network, common);
     Ok(Exit::Done)
 }
 
@@ -158,14 +157,14 @@ fn import_qdq_graph(graph: onnx::Graph, args: &Import, common: &Common) -> Resul
         common.notice(format_args!("{layer}"));
     }
     imported.model.save(&args.output)?;
-    wrote(&args.output, &imported.model, common);
+    wrote(&args.output, &HybridModel::of(imported.model), common);
     Ok(Exit::Done)
 }
 
-/// Reads a quantized ONNX graph as a model of `target`.
-pub fn read_quantized(path: &Path, target: Target) -> Result<Model, Failure> {
+/// Reads a quantized ONNX graph as a network of `target`.
+pub fn read_quantized(path: &Path, target: Target) -> Result<HybridModel, Failure> {
     let graph = onnx::load(path)?;
-    let model = import::import(&graph, ImportOptions::default()).map_err(ConvertError::from)?.model;
+    let model = import::import_network(&graph, ImportOptions::default()).map_err(ConvertError::from)?;
     if model.target != target {
         return Err(other_target(path, model.target, target));
     }
@@ -180,13 +179,17 @@ fn other_target(path: &Path, found: Target, target: Target) -> Failure {
     )
 }
 
-fn wrote(path: &Path, model: &Model, common: &Common) {
+fn wrote(path: &Path, network: &HybridModel, common: &Common) {
+    let layers: usize = network.boards().map(|(_, model)| model.layers.len()).sum();
+    let weights: u64 = network.boards().map(|(_, model)| model.weight_bytes()).sum();
+    let segments = match network.segments().count() {
+        0 => String::new(),
+        count => format!(" in {} parts, {count} of them on the host", network.parts.len()),
+    };
     common.notice(format_args!(
-        "wrote {}: {} layers, {} bytes of weights, for {}",
+        "wrote {}: {layers} layers{segments}, {weights} bytes of weights, for {}",
         path.display(),
-        model.layers.len(),
-        model.weight_bytes(),
-        model.target
+        network.target
     ));
 }
 

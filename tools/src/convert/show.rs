@@ -3,12 +3,13 @@
 use std::io::Write;
 
 use akida_converter::onnx;
+use akida_runtime::hybrid::{HybridModel, Port};
 use akida_runtime::model::{Layer, LayerKind, Model, Tensor};
 use akida_runtime::summary::{Form, summary};
 use serde::Serialize;
 
 use super::args::{Format, Show};
-use super::is_onnx;
+use super::{is_onnx, parts};
 use crate::exit::{Exit, Failure};
 
 /// Version of the JSON document. It changes when a key changes its meaning or goes; new keys may come at any time.
@@ -23,6 +24,8 @@ struct Document<'m> {
     layers: Vec<LayerEntry<'m>>,
     outputs: Vec<OutputEntry<'m>>,
     weights_bytes: u64,
+    /// Null when a board computes all of it.
+    hybrid: Option<parts::PartsEntry<'m>>,
 }
 
 #[derive(Serialize)]
@@ -62,7 +65,8 @@ struct LayerEntry<'m> {
 #[derive(Serialize)]
 struct OutputEntry<'m> {
     name: &'m str,
-    tensor: &'m str,
+    /// The integers it is made of; null when a host segment makes it.
+    tensor: Option<&'m str>,
     onnx_shape: Vec<usize>,
     /// Whether integers become floats.
     dequantized: bool,
@@ -78,13 +82,14 @@ pub fn run(args: &Show, out: &mut dyn Write) -> Result<Exit, Failure> {
         }
         writeln!(out, "{graph}")
     } else {
-        let model = super::load_model(&args.model)?;
+        let network = super::load_network(&args.model)?;
         match args.format {
             Format::Text => {
                 let form = if args.with_quantizer { Form::WithQuantizer } else { Form::WithoutQuantizer };
-                out.write_all(summary(&model, form).as_bytes())
+                let models: String = network.boards().map(|(_, model)| summary(model, form)).collect();
+                out.write_all((models + &parts::text(&network)).as_bytes())
             }
-            Format::Json => serde_json::to_writer_pretty(&mut *out, &document(&model))
+            Format::Json => serde_json::to_writer_pretty(&mut *out, &document(&network)?)
                 .map_err(std::io::Error::from)
                 .and_then(|()| out.write_all(b"\n")),
         }
@@ -92,35 +97,45 @@ pub fn run(args: &Show, out: &mut dyn Write) -> Result<Exit, Failure> {
     written.map(|()| Exit::Done).map_err(|e| Failure::stdout(&e))
 }
 
-fn document(model: &Model) -> Document<'_> {
-    let quantizer = model.input.quantizer.as_ref();
-    Document {
+/// Layers are those of all board parts; input and outputs those of the network.
+fn document(network: &HybridModel) -> Result<Document<'_>, Failure> {
+    let first = network.boards().map(|(_, model)| model).next();
+    let Some(first) = first else {
+        return Err(Failure::new(Exit::Internal, "a network without a board part", "please report this"));
+    };
+    let quantizer = first.input.quantizer.as_ref();
+    let output = |port: &'_ Port| {
+        network.boards().flat_map(|(_, m)| m.outputs.iter().map(move |o| (m, o))).find(|(_, o)| o.name == port.name)
+    };
+    Ok(Document {
         schema: SCHEMA,
-        name: &model.name,
-        target: model.target.to_string(),
+        name: &network.name,
+        target: network.target.to_string(),
         input: InputEntry {
-            name: &model.input.name,
-            onnx_shape: model.input.layout.dims(model.input.tensor.shape),
-            tensor: tensor(&model.input.tensor),
+            name: &network.input.name,
+            onnx_shape: network.input.dims[1..].to_vec(),
+            tensor: tensor(&first.input.tensor),
             scale: quantizer.map(|q| q.scale.as_slice()),
             zero_point: quantizer.map(|q| q.zero_point.as_slice()),
         },
-        layers: model.layers.iter().zip(model.macs()).map(|(l, macs)| layer(model, l, macs)).collect(),
-        outputs: model
+        layers: network.boards().flat_map(|(_, model)| layers(model)).collect(),
+        outputs: network
             .outputs
             .iter()
-            .map(|o| {
-                let t = model.tensor(o.tensor);
-                OutputEntry {
-                    name: &o.name,
-                    tensor: &t.name,
-                    onnx_shape: t.layout.dims(t.shape),
-                    dequantized: o.dequantizer.is_some(),
-                }
+            .map(|port| OutputEntry {
+                name: &port.name,
+                tensor: output(port).map(|(model, o)| model.tensor(o.tensor).name.as_str()),
+                onnx_shape: port.dims[1..].to_vec(),
+                dequantized: output(port).is_some_and(|(_, o)| o.dequantizer.is_some()),
             })
             .collect(),
-        weights_bytes: model.weight_bytes(),
-    }
+        weights_bytes: network.boards().map(|(_, model)| model.weight_bytes()).sum(),
+        hybrid: network.whole().is_none().then(|| parts::entry(network)),
+    })
+}
+
+fn layers(model: &Model) -> Vec<LayerEntry<'_>> {
+    model.layers.iter().zip(model.macs()).map(|(l, macs)| layer(model, l, macs)).collect()
 }
 
 fn layer<'m>(model: &'m Model, layer: &'m Layer, macs: u64) -> LayerEntry<'m> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use akida_runtime::hybrid::Boundary;
 use akida_runtime::session::CallStatistics;
 use ndarray::{ArrayD, Axis};
 use serde::Serialize;
@@ -62,6 +63,8 @@ pub struct Model {
     pub target: String,
     /// Sequences in the order in which they run.
     pub sequences: Vec<Sequence>,
+    /// What crosses at the edges of its board parts for one inference.
+    pub boundaries: Vec<Boundary>,
 }
 
 /// A part of the network that runs in one place.
@@ -69,8 +72,14 @@ pub struct Model {
 pub struct Sequence {
     /// `hardware` or `host`.
     pub place: &'static str,
+    /// Number of the part of the network it belongs to.
+    pub part: usize,
+    /// Whether it computes in floating point: a host segment.
+    pub float: bool,
     /// Layers in it.
     pub layers: Vec<String>,
+    /// On the host: why, one entry for each.
+    pub because: Vec<String>,
     /// Neural processors it takes; 0 on the host.
     pub nps: usize,
     /// Times the mesh is configured anew for one inference.

@@ -20,9 +20,21 @@ pub fn summary(report: &Report) -> String {
         let place = match s.place {
             "hardware" if s.passes > 1 => format!("{} NPs, {} passes", s.nps, s.passes),
             "hardware" => format!("{} NPs", s.nps),
+            _ if s.float => "host, in floating point".to_string(),
             _ => "host".to_string(),
         };
         line(&format!("sequence {i}"), format!("{place}: {}", s.layers.join(" → ")));
+    }
+    if report.model.sequences.iter().any(|s| s.float) {
+        for because in report.model.sequences.iter().filter(|s| s.float).flat_map(|s| &s.because) {
+            line("host", because.clone());
+        }
+        for b in &report.model.boundaries {
+            line(
+                "moved",
+                format!("{}: {} bytes for one inference, '{}' at layer {}", b.direction, b.bytes, b.tensor, b.layer),
+            );
+        }
     }
     let input = &report.input;
     let road = if input.quantized { "through the input quantizer" } else { "straight into the first layer" };

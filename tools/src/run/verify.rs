@@ -2,18 +2,34 @@
 
 use std::num::NonZero;
 
+use akida_runtime::hybrid::HybridModel;
 use akida_runtime::model::{LayerKind, Model, TensorId};
 use akida_runtime::reference::{InputError, Reference, Rules};
 use ndarray::{ArrayD, Axis};
 
-use super::engine::Results;
+use super::engine::{BoardResults, Feed, Results};
 use super::report::{Difference, Verify};
 use crate::command::Common;
 use crate::exit::{Exit, Failure};
 use crate::terminal::progress;
 
-/// Compares all integers of the outputs, and of the layers where there are any.
-pub fn verify(model: &Model, inputs: &[Vec<u8>], results: &Results, common: &Common) -> Result<Verify, Failure> {
+/// Compares all integers of the outputs of every board part, and of its layers where there are any.
+pub fn verify(network: &HybridModel, feed: &Feed, results: &Results, common: &Common) -> Result<Verify, Failure> {
+    let mut all = Verify { samples: feed.len(), elements: 0, differences: 0, first: None };
+    for ((_, model), board) in network.boards().zip(&results.boards) {
+        let inputs = match feed {
+            Feed::Bytes(samples) if board.inputs.is_empty() => samples,
+            _ => &board.inputs,
+        };
+        let part = verify_part(model, inputs, board, common)?;
+        all.elements += part.elements;
+        all.differences += part.differences;
+        all.first = all.first.or(part.first);
+    }
+    Ok(all)
+}
+
+fn verify_part(model: &Model, inputs: &[Vec<u8>], results: &BoardResults, common: &Common) -> Result<Verify, Failure> {
     let outputs = model.outputs.iter().zip(&results.raw).map(|(o, a)| (o.tensor, a));
     let tensors: Vec<(TensorId, &ArrayD<i32>)> =
         outputs.chain(results.layers.iter().map(|l| (l.tensor, &l.values))).collect();

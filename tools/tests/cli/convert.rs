@@ -101,16 +101,18 @@ fn map_says_where_layers_run_on_every_board_of_the_target() {
     akida_convert("map {} --device akd1000", &[model()]).expect(65, "made for akida2");
 }
 
-/// The page of a network that is refused in part: it is written whole, names the node and its rule, and the exit code
-/// is that of the text.
+/// The page of a network that runs on the host in part: it is written whole and names the node and its rule.
 #[test]
 fn check_writes_pages() {
     let dir = tempfile::tempdir().unwrap();
     let page = dir.path().join("report.html");
     let partial = case("../partial_avgpool/model.onnx");
-    akida_convert("check {} --target akida2 --format html -o {}", &[&partial, &page]).expect(65, "/4/AveragePool");
+    akida_convert("check {} --target akida2 --format html -o {}", &[&partial, &page]).ok();
     let html = fs::read_to_string(&page).unwrap();
-    assert!(html.contains("onnx.operator.averagepool") && html.ends_with("</html>\n"), "{html}");
+    assert!(
+        html.contains("onnx.operator.averagepool") && html.contains("/4/AveragePool") && html.ends_with("</html>\n"),
+        "{html}"
+    );
     assert_eq!(files(dir.path()), ["report.html"]);
     for target in ["akida2", "akd1000", "akd1500"] {
         let ended = akida_convert(&format!("check {{}} --target {target} --format json"), &[&case("model.onnx")]).ok();

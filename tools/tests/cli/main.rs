@@ -5,6 +5,7 @@
 mod boards;
 mod convert;
 mod exit_codes;
+mod hybrid;
 mod json;
 mod refusals;
 mod results;

@@ -8,8 +8,10 @@ use zerocopy::{
 /// Not ASCII, so that no text is mistaken for it; the line ends and the control character are there to be damaged by
 /// whatever takes the file for text.
 pub const MAGIC: [u8; 8] = *b"\x89AKM\r\n\x1a\n";
-/// Version of the format.
+/// Version of the format of a model.
 pub const VERSION: u32 = 1;
+/// Version of the format of a network of several parts.
+pub const HYBRID_VERSION: u32 = 2;
 /// Of the metadata, the blob area and every blob.
 pub const ALIGNMENT: u64 = 64;
 /// Most bytes of metadata.

@@ -4,9 +4,9 @@
 //! it: weights are used where they lie. The checksum covers every byte; what it cannot tell (a file made in bad faith)
 //! [`Model::validate`] finds.
 
-mod header;
-mod read;
-mod write;
+pub(crate) mod header;
+pub(crate) mod read;
+pub(crate) mod write;
 
 use std::{io, path::PathBuf};
 
@@ -15,16 +15,16 @@ use super::ModelError;
 /// What the metadata holds: the model without its weights, and where these are.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Metadata<M> {
-    model: M,
+pub(crate) struct Metadata<M> {
+    pub model: M,
     /// Weights in the order of the layers, for separable layers the depthwise ones first.
-    blobs: Vec<Extent>,
+    pub blobs: Vec<Extent>,
 }
 
 /// Where a blob lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Extent {
+pub(crate) struct Extent {
     /// First byte, counted from the start of the blob area; a multiple of [`header::ALIGNMENT`].
     offset: u64,
     /// Number of bytes.
@@ -72,13 +72,16 @@ pub enum FormatError {
     #[error("is not an Akida model: it does not begin with the model header")]
     NotAModel,
     /// Made by another release.
-    #[error("has format version {found}; this release reads version {supported}: convert the network again")]
+    #[error("has format version {found}; this release reads versions 1 to {supported}: convert the network again")]
     Version {
         /// In the file.
         found: u32,
         /// What this release reads.
         supported: u32,
     },
+    /// A network of several parts, opened as a model.
+    #[error("holds a network of board parts and host segments, which is not one model: open it as a hybrid network")]
+    Hybrid,
     /// Cut off or grown.
     #[error("is {actual} bytes long where its header says {expected}: it was cut off or changed")]
     Length {

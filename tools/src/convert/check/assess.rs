@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use akida_converter::calibrate::Calibration;
-use akida_converter::import::{ImportOptions, import};
+use akida_converter::import::{ImportOptions, import_network};
 use akida_converter::onnx::{self, BRAINCHIP, Graph};
 use akida_converter::prepare::PrepareError;
 use akida_converter::qdq::{QdqError, import_qdq, is_qdq};
-use akida_converter::quantize::{QuantizeError, QuantizeOptions, Warning};
+use akida_converter::quantize::{QuantizeError, QuantizeOptions, Warning, is_float};
 use akida_converter::{ConvertError, convert};
+use akida_runtime::hybrid::HybridModel;
 use akida_runtime::mapping::{self, MapOptions};
 use akida_runtime::model::Model;
 
@@ -37,7 +38,7 @@ pub fn assess(args: &Check) -> Result<Document, Failure> {
     if is_onnx(&args.model) {
         network(args, &mut document)?;
     } else {
-        model(&Model::open(&args.model)?, args, &mut document)?;
+        parts(&HybridModel::open(&args.model)?, args, &mut document)?;
     }
     document.sum_up();
     Ok(document)
@@ -47,30 +48,30 @@ pub fn assess(args: &Check) -> Result<Document, Failure> {
 fn network(args: &Check, document: &mut Document) -> Result<(), Failure> {
     let graph = onnx::load(&args.model)?;
     if graph.nodes.iter().any(|n| n.domain == BRAINCHIP && n.op == "InputQuantizer") {
-        let options = ImportOptions { allow_float_tail: true, ..ImportOptions::default() };
-        let imported = import(&graph, options).map_err(ConvertError::from)?;
-        model(&imported.model, args, document)?;
+        let network = import_network(&graph, ImportOptions::default()).map_err(ConvertError::from)?;
+        boards(&network, args, document)?;
         float_nodes(&graph, &[], document);
         return Ok(());
     }
     let result = if is_qdq(&graph) {
         import_qdq(graph.clone()).map(|imported| {
             document.warnings = imported.layers.iter().map(ToString::to_string).collect();
-            (imported.model, Some((imported.graph, imported.warnings)))
+            (HybridModel::of(imported.model), Some((imported.graph, imported.warnings)))
         })
     } else if args.target.is_v1() {
         akida1::rough(&args.model, args.target)?.map(|rough| {
             let notes = rough.notes.iter().map(ToString::to_string);
             document.warnings = rough.warnings.iter().map(ToString::to_string).chain(notes).collect();
-            (rough.model, None)
+            (HybridModel::of(rough.model), None)
         })
     } else {
-        convert(&args.model, &Calibration::Random(1), &QuantizeOptions::default(), &mut |_, _| {})
-            .map(|rough| (rough.model, Some((rough.quantized.graph, rough.quantized.warnings))))
+        let options = QuantizeOptions { further_regions: true, ..QuantizeOptions::default() };
+        convert(&args.model, &Calibration::Random(1), &options, &mut |_, _| {})
+            .map(|rough| (rough.network, Some((rough.quantized.graph, rough.quantized.warnings))))
     };
     match result {
         Ok((made, quantized)) => {
-            model(&made, args, document)?;
+            boards(&made, args, document)?;
             if let Some((quantized, warnings)) = quantized {
                 // Noise is what was asked for.
                 let told = warnings.iter().filter(|w| !matches!(w, Warning::RandomSamples));
@@ -92,6 +93,39 @@ fn network(args: &Check, document: &mut Document) -> Result<(), Failure> {
     }
 }
 
+/// All parts of a converted network.
+fn parts(network: &HybridModel, args: &Check, document: &mut Document) -> Result<(), Failure> {
+    boards(network, args, document)?;
+    for operation in network.segments().flat_map(|(_, segment)| &segment.operations) {
+        document.refusals.push(Refusal {
+            node: operation.name.clone(),
+            op: operation.op.clone(),
+            rule: format!("onnx.operator.{}", operation.op.to_lowercase()),
+            limit: operation.rule.clone(),
+            value: operation.found.clone(),
+            remedy: ON_HOST.to_owned(),
+            runs_on: Fate::HostFloat,
+        });
+        document.nodes.push(Node {
+            name: operation.name.clone(),
+            op: operation.op.clone(),
+            runs_on: Fate::HostFloat,
+            inputs: Vec::new(),
+            shape: Vec::new(),
+            macs: 0,
+        });
+    }
+    Ok(())
+}
+
+/// Layers of all board parts.
+fn boards(network: &HybridModel, args: &Check, document: &mut Document) -> Result<(), Failure> {
+    network.boards().try_for_each(|(_, part)| model(part, args, document))
+}
+
+/// What can be done about an operator in floating point.
+const ON_HOST: &str = "it runs on the host in floating point; to put it on the board, change the network there";
+
 /// Layers of a model.
 fn model(model: &Model, args: &Check, document: &mut Document) -> Result<(), Failure> {
     if model.target != args.target {
@@ -108,9 +142,10 @@ fn model(model: &Model, args: &Check, document: &mut Document) -> Result<(), Fai
         runs_on: Fate::Board,
         reason: None,
     };
-    document.layers = model.layers.iter().map(verdict).collect();
+    let (first, before) = (document.layers.len(), document.nodes.len());
+    document.layers.extend(model.layers.iter().map(verdict));
     for (step, reason) in mapping.host_steps() {
-        let layer = &mut document.layers[step.layer()];
+        let layer = &mut document.layers[first + step.layer()];
         layer.runs_on = match step {
             mapping::HostStep::Layer(_) => Fate::Host,
             mapping::HostStep::Finish { .. } => Fate::BoardAndHost,
@@ -126,13 +161,13 @@ fn model(model: &Model, args: &Check, document: &mut Document) -> Result<(), Fai
             runs_on: layer.runs_on,
         });
     }
-    for ((layer, verdict), macs) in model.layers.iter().zip(&document.layers).zip(model.macs()) {
+    for ((layer, verdict), macs) in model.layers.iter().zip(&document.layers[first..]).zip(model.macs()) {
         document.nodes.push(Node {
             name: layer.name.clone(),
             op: layer.op.clone(),
             runs_on: verdict.runs_on,
             // Tensor 0 is the input, n the output of layer n - 1.
-            inputs: layer.inputs.iter().filter_map(|tensor| tensor.checked_sub(1)).collect(),
+            inputs: layer.inputs.iter().filter_map(|tensor| Some(before + tensor.checked_sub(1)?)).collect(),
             shape: layer.output.layout.dims(layer.output.shape),
             macs,
         });
@@ -140,10 +175,10 @@ fn model(model: &Model, args: &Check, document: &mut Document) -> Result<(), Fai
     Ok(())
 }
 
-/// Operators behind the dequantizer of a quantized graph, after the layers.
+/// Float operators of a quantized graph, after the layers: the host computes them.
 fn float_nodes(graph: &Graph, warnings: &[Warning], document: &mut Document) {
     let mut makers: HashMap<String, usize> = HashMap::new();
-    for node in graph.nodes.iter().filter(|n| n.domain == BRAINCHIP) {
+    for node in graph.nodes.iter().filter(|n| !is_float(n)) {
         if let Some(at) = document.nodes.iter().position(|n| n.name == node.name) {
             makers.extend(node.outputs.iter().map(|output| (output.clone(), at)));
         } else if node.op.starts_with("Dequantizer") {
@@ -156,7 +191,7 @@ fn float_nodes(graph: &Graph, warnings: &[Warning], document: &mut Document) {
         }
     }
     let layers = document.nodes.len();
-    for node in graph.nodes.iter().filter(|n| n.domain != BRAINCHIP) {
+    for node in graph.nodes.iter().filter(|n| is_float(n)) {
         let inputs: Vec<usize> = node.inputs.iter().filter_map(|name| makers.get(name).copied()).collect();
         let refused = warnings.iter().find_map(|warning| match warning {
             Warning::NotALayer { nodes, reasons } if nodes.iter().any(|(name, _)| *name == node.name) => reasons.last(),
@@ -182,11 +217,11 @@ fn float_nodes(graph: &Graph, warnings: &[Warning], document: &mut Document) {
             rule,
             limit,
             value,
-            remedy: "end the network before it, or quantize with --quantize-until".to_owned(),
-            runs_on: Fate::Refused,
+            remedy: ON_HOST.to_owned(),
+            runs_on: Fate::HostFloat,
         });
         makers.extend(node.outputs.iter().map(|output| (output.clone(), document.nodes.len())));
-        document.nodes.push(graph_node(graph, node, inputs, Fate::Refused));
+        document.nodes.push(graph_node(graph, node, inputs, Fate::HostFloat));
     }
 }
 

@@ -1,0 +1,8 @@
+//! Host segments: float operators of a network, as ONNX, computed by the float runtime that calibration uses (rten).
+
+mod engine;
+mod trial;
+
+pub use engine::{FORMAT, OnnxEngine};
+
+pub(crate) use trial::{trial, value};
