@@ -7,9 +7,10 @@ use akida_runtime::hybrid::HybridModel;
 use crate::calibrate::{CalibrateError, Calibration, Ranges, observe, random_samples};
 use crate::import::{ImportError, ImportOptions, import_network};
 use crate::onnx::{Graph, OnnxError, load};
-use crate::prepare::{PrepareError, prepare};
+use crate::prepare::{PrepareError, prepare_observed};
 use crate::qdq::QdqError;
 use crate::quantize::{QuantizeError, QuantizeOptions, Warning, check_float, check_prepared, quantize_prepared};
+use crate::stages::Stage;
 
 /// Why a model was not converted.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,17 @@ pub fn quantize(
     options: &QuantizeOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Quantized, ConvertError> {
+    quantize_observed(graph, calibration, options, progress, &mut |_, _| {})
+}
+
+/// The same; `watch` is shown the graph at each stage.
+pub fn quantize_observed(
+    graph: Graph,
+    calibration: &Calibration,
+    options: &QuantizeOptions,
+    progress: &mut dyn FnMut(usize, usize),
+    watch: &mut dyn FnMut(Stage, &Graph),
+) -> Result<Quantized, ConvertError> {
     options.check()?;
     check_float(&graph)?;
     let own_shape = graph.inputs.first().and_then(|input| input.ty.without_batch());
@@ -62,7 +74,7 @@ pub fn quantize(
         Calibration::Samples(samples) => Some(samples.shape().get(1..).unwrap_or(&[]).to_vec()),
         Calibration::Ranges(_) | Calibration::Random(_) => options.input_shape.clone().or(own_shape),
     };
-    let (prepared, mut warnings) = prepare(graph, shape.as_deref())?;
+    let (prepared, mut warnings) = prepare_observed(graph, shape.as_deref(), watch)?;
     check_prepared(&prepared, options)?;
     let ranges = match calibration {
         Calibration::Ranges(ranges) => (*ranges).clone(),
@@ -77,6 +89,7 @@ pub fn quantize(
     };
     let ranges = if options.per_tensor { ranges.per_tensor() } else { ranges };
     let (graph, more) = quantize_prepared(&prepared, &ranges, options)?;
+    watch(Stage::Quantized, &graph);
     warnings.extend(more);
     Ok(Quantized { graph, prepared, ranges, warnings })
 }
@@ -97,7 +110,18 @@ pub fn convert(
     options: &QuantizeOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Converted, ConvertError> {
-    let quantized = quantize(load(path)?, calibration, options, progress)?;
+    convert_observed(path, calibration, options, progress, &mut |_, _| {})
+}
+
+/// The same; `watch` is shown the graph at each stage.
+pub fn convert_observed(
+    path: &Path,
+    calibration: &Calibration,
+    options: &QuantizeOptions,
+    progress: &mut dyn FnMut(usize, usize),
+    watch: &mut dyn FnMut(Stage, &Graph),
+) -> Result<Converted, ConvertError> {
+    let quantized = quantize_observed(load(path)?, calibration, options, progress, watch)?;
     let network = import_network(&quantized.graph, ImportOptions::default())?;
     Ok(Converted { network, quantized })
 }

@@ -8,6 +8,7 @@
 
 pub mod akida1;
 pub mod calibrate;
+pub mod compare;
 mod convert;
 pub mod host;
 pub mod import;
@@ -15,5 +16,6 @@ pub mod onnx;
 pub mod prepare;
 pub mod qdq;
 pub mod quantize;
+pub mod stages;
 
-pub use convert::{ConvertError, Converted, Quantized, convert, quantize};
+pub use convert::{ConvertError, Converted, Quantized, convert, convert_observed, quantize, quantize_observed};

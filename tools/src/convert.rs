@@ -3,10 +3,12 @@
 mod akida1;
 mod args;
 mod check;
+mod compare;
 mod map;
 mod parts;
 mod quantize;
 mod show;
+mod stages;
 
 use std::io::Write;
 use std::path::Path;
@@ -26,6 +28,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Import(import) => quantize::import(import, &args.common, out),
         Command::Show(show) => show::run(show, out),
         Command::Check(check) => check::run(check, &args.common, out),
+        Command::Compare(compare) => compare::run(compare, &args.common, out),
         Command::Map(map) => map::run(map, out),
     }
 }

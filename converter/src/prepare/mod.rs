@@ -22,6 +22,7 @@ pub(crate) use infer::axis;
 
 use crate::onnx::{BRAINCHIP, DType, Graph};
 use crate::quantize::Warning;
+use crate::stages::Stage;
 
 /// Operator set of prepared graphs.
 pub const OPSET: i64 = 21;
@@ -31,22 +32,40 @@ type Rewrite = fn(&mut Graph) -> Result<bool, StepError>;
 
 /// Prepares `graph`. `input_shape` are the dimensions of the input without the batch, when the graph leaves them open
 /// or others are wanted; the batch then becomes symbolic. None leaves the input as it is.
-pub fn prepare(mut graph: Graph, input_shape: Option<&[usize]>) -> Result<(Graph, Vec<Warning>), PrepareError> {
+pub fn prepare(graph: Graph, input_shape: Option<&[usize]>) -> Result<(Graph, Vec<Warning>), PrepareError> {
+    prepare_observed(graph, input_shape, &mut |_, _| {})
+}
+
+/// The same; `observe` is shown the graph after each group of rewrites, at each [`Stage`].
+pub fn prepare_observed(
+    mut graph: Graph,
+    input_shape: Option<&[usize]>,
+    observe: &mut dyn FnMut(Stage, &Graph),
+) -> Result<(Graph, Vec<Warning>), PrepareError> {
     let mut warnings = Vec::new();
+    observe(Stage::Imported, &graph);
     opset::upgrade(&mut graph)?;
     shapes::set(&mut graph, input_shape)?;
-    for _ in 0..2 {
+    observe(Stage::Shaped, &graph);
+    let groups =
+        [[Stage::Simplified1, Stage::Base1, Stage::Hardware1], [Stage::Simplified2, Stage::Base2, Stage::Hardware2]];
+    for [simplified, base, hardware] in groups {
         // The operators preparation makes itself are not known to what this stands for, which then leaves the graph as
         // it is (quantization.md 1.2).
         if graph.nodes.iter().all(|node| node.domain != BRAINCHIP) {
             step(&mut graph, &mut warnings, "simplification", |graph| simplify::simplify(graph).map(|()| true));
         }
+        observe(simplified, &graph);
         check_float_input(&graph)?;
-        for (name, rewrite) in base::STEPS.iter().chain(hardware::STEPS) {
-            step(&mut graph, &mut warnings, name, rewrite);
+        for (stage, steps) in [(base, base::STEPS), (hardware, hardware::STEPS)] {
+            for (name, rewrite) in steps {
+                step(&mut graph, &mut warnings, name, rewrite);
+            }
+            observe(stage, &graph);
         }
     }
     infer(&mut graph)?;
+    observe(Stage::Prepared, &graph);
     Ok((graph, warnings))
 }
 

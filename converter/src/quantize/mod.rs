@@ -152,6 +152,20 @@ fn find(graph: &Graph, options: &QuantizeOptions) -> Result<search::Found, Quant
     search::search(graph, options.input_dtype == InputType::U8, until, false)
 }
 
+/// A prepared graph in which each node that a layer takes in is named `LAYER: NAME`, with the operator of the layer.
+pub fn patterns(graph: &Graph, options: &QuantizeOptions) -> Result<Graph, QuantizeError> {
+    let found = find(graph, options)?;
+    let mut named = graph.clone();
+    for layer in &found.layers {
+        let biased = graph.nodes[layer.main].inputs.len() > 2;
+        let (op, main) = (layer.op(biased), &graph.nodes[layer.main].name);
+        for &node in &layer.nodes {
+            named.nodes[node].name = format!("{op} {main}: {}", graph.nodes[node].name);
+        }
+    }
+    Ok(named)
+}
+
 /// Quantizes a prepared graph, whose shapes are inferred, with the ranges of its tensors.
 pub fn quantize_prepared(
     graph: &Graph,

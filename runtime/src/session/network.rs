@@ -60,6 +60,11 @@ impl HostNetwork {
         Ok(self.outputs.iter().map(|&t| &self.tensors[t]).collect())
     }
 
+    /// Every tensor of the last sample, by its number; empty before the first one.
+    pub fn tensors(&self) -> &[Values] {
+        &self.tensors
+    }
+
     /// Starts streams anew.
     pub fn reset(&mut self) {
         self.steps.iter_mut().for_each(HostWork::reset);

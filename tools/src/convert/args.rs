@@ -37,6 +37,8 @@ pub enum Command {
     Show(Show),
     /// Say whether a network can run on a target, and what stands in the way
     Check(Check),
+    /// Say where a model lost accuracy against the float network it was made of
+    Compare(Compare),
     /// Say where every layer of a model runs on a board, and why
     Map(Map),
 }
@@ -65,6 +67,9 @@ pub struct Quantize {
     /// Print the quantized graph
     #[arg(long)]
     pub print_graph: bool,
+    /// Also write the graph at a stage as ONNX, to FILE or to OUT.NAME.onnx; any number of times; `list` names them
+    #[arg(long, value_name = "NAME[=FILE]")]
+    pub dump_stage: Vec<String>,
     /// Bits of the first layer's weights, of all other weights and of activations (akd1000, akd1500; default 8/4/4); of weights and activations (akida2: 8/8, 4/8, 4/4 or 8/4)
     #[arg(long, value_name = "8/4/4", help_heading = "Quantization")]
     pub bits: Option<String>,
@@ -147,6 +152,33 @@ pub struct Check {
     /// Write the report to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `akida-convert compare`
+#[derive(Clone, Debug, clap::Args)]
+pub struct Compare {
+    /// Float network
+    pub float: PathBuf,
+    /// Model that was made of it (.akm)
+    pub model: PathBuf,
+    /// Samples to run through both: as for quantize
+    #[arg(short, long, value_name = "FILE")]
+    pub samples: PathBuf,
+    /// Also draw the table, to FILE.svg or FILE.html
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// What to print
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+    /// Mean that is subtracted from pixels divided by 255, for samples that are images or uint8
+    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_negative_numbers = true, requires = "std")]
+    pub mean: Vec<f32>,
+    /// Deviation that pixels are divided by after that
+    #[arg(long, value_name = "S[,S,S]", value_delimiter = ',', requires = "mean")]
+    pub std: Vec<f32>,
+    /// Scale images to the network's size
+    #[arg(long)]
+    pub resize: bool,
 }
 
 /// `akida-convert map`

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use akida_converter::calibrate::{Calibration, load_ranges};
 use akida_converter::import::{self, ImportOptions};
-use akida_converter::onnx::{self, DType};
+use akida_converter::onnx::{self, DType, Graph};
+use akida_converter::prepare::prepare_observed;
 use akida_converter::qdq::{import_qdq, is_qdq};
 use akida_converter::quantize::{Bits, InputType, LayerBits, QuantizeOptions};
+use akida_converter::stages::Stage;
 use akida_converter::{ConvertError, Converted};
 use akida_runtime::hybrid::HybridModel;
 use akida_runtime::model::Target;
@@ -16,6 +18,7 @@ use ndarray::ArrayD;
 use super::akida1;
 use super::args::{Import, InputDtype, Quantize};
 use super::parts;
+use super::stages::{self, Dumps};
 use crate::command::Common;
 use crate::exit::{Exit, Failure};
 use crate::samples::{self, Normalize, Preparation};
@@ -23,10 +26,16 @@ use crate::terminal::progress;
 
 /// Quantizes and converts a float network.
 pub fn run(args: &Quantize, common: &Common, out: &mut dyn Write) -> Result<Exit, Failure> {
-    if args.target.is_v1() {
-        return run_akida1(args, common);
+    if stages::listed(args) {
+        return stages::list(out);
     }
-    let converted = convert(args, common)?;
+    let mut dumps = Dumps::of(args)?;
+    if args.target.is_v1() {
+        return run_akida1(args, common, dumps);
+    }
+    let converted = convert(args, common, &mut dumps);
+    dumps.end()?;
+    let converted = converted?;
     let Converted { network, quantized } = &converted;
     for warning in &quantized.warnings {
         common.notice(format_args!("warning: {warning}"));
@@ -46,9 +55,22 @@ pub fn run(args: &Quantize, common: &Common, out: &mut dyn Write) -> Result<Exit
 }
 
 /// The same for Akida 1.0.
-fn run_akida1(args: &Quantize, common: &Common) -> Result<Exit, Failure> {
+fn run_akida1(args: &Quantize, common: &Common, mut dumps: Dumps) -> Result<Exit, Failure> {
     akida1::refuse_foreign(args)?;
-    let quantized = akida1::quantize(args, read_samples(args)?.view(), common)?;
+    if let Some(stage) = dumps.wants_after(Stage::Prepared) {
+        let message = format!("--dump-stage {stage}: the last stage that is ONNX for {} is prepared", args.target);
+        return Err(Failure::new(Exit::Usage, message, "leave it out, or look at the model with `akida-convert show`"));
+    }
+    let samples = read_samples(args)?;
+    if !args.dump_stage.is_empty() {
+        let (graph, shape) = (onnx::load(&args.model)?, samples.shape().get(1..).unwrap_or(&[]));
+        let prepared = prepare_observed(graph, Some(shape), &mut |stage, graph| {
+            dumps.observe(stage, graph, &QuantizeOptions::default());
+        });
+        dumps.end()?;
+        prepared.map_err(ConvertError::from)?;
+    }
+    let quantized = akida1::quantize(args, samples.view(), common)?;
     for warning in &quantized.warnings {
         common.notice(format_args!("warning: {warning}"));
     }
@@ -58,7 +80,7 @@ fn run_akida1(args: &Quantize, common: &Common) -> Result<Exit, Failure> {
 }
 
 /// The conversion without files written.
-fn convert(args: &Quantize, common: &Common) -> Result<Converted, Failure> {
+fn convert(args: &Quantize, common: &Common, dumps: &mut Dumps) -> Result<Converted, Failure> {
     let (bits, layer_bits) = bits(args)?;
     let options = QuantizeOptions {
         bits,
@@ -78,9 +100,9 @@ fn convert(args: &Quantize, common: &Common) -> Result<Converted, Failure> {
             let exit = if path.exists() { Exit::Data } else { Exit::NoInput };
             Failure::because(exit, "--ranges", &e, "arrays are min/TENSOR and max/TENSOR, float32")
         })?;
-        return through(&args.model, &Calibration::Ranges(&ranges), &options, common);
+        return through(&args.model, &Calibration::Ranges(&ranges), &options, common, dumps);
     }
-    through(&args.model, &Calibration::Samples(read_samples(args)?.view()), &options, common)
+    through(&args.model, &Calibration::Samples(read_samples(args)?.view()), &options, common, dumps)
 }
 
 /// Calibration samples as the network takes them.
@@ -103,12 +125,15 @@ fn through(
     calibration: &Calibration,
     options: &QuantizeOptions,
     common: &Common,
+    dumps: &mut Dumps,
 ) -> Result<Converted, Failure> {
     let bar = progress(1, "calibrating", !common.bars());
-    let converted = akida_converter::convert(path, calibration, options, &mut |done, of| {
+    let mut count = |done: usize, of: usize| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
-    });
+    };
+    let mut observe = |stage: Stage, graph: &Graph| dumps.observe(stage, graph, options);
+    let converted = akida_converter::convert_observed(path, calibration, options, &mut count, &mut observe);
     bar.finish_and_clear();
     Ok(converted?)
 }

@@ -119,3 +119,55 @@ fn check_writes_pages() {
         assert!(ended.out.contains("\"schema\": \"akida-check/1\"") && ended.out.contains("\"board_macs\": "));
     }
 }
+
+/// Every stage becomes a graph that can be read again; a stage nobody knows is refused before anything is done.
+#[test]
+fn stages_are_dumped_as_onnx() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, named) = (dir.path().join("m.akm"), dir.path().join("shape.onnx"));
+    let quantize = "quantize {} --target akida2 --ranges {} -o {}";
+    let paths: &[&std::path::Path] = &[&case("model.onnx"), &case("calibration_ranges.npz"), &model];
+    let listed = akida_convert(&format!("{quantize} --dump-stage list"), paths).ok().out;
+    let names: Vec<&str> = listed.lines().map(|l| l.split_whitespace().next().unwrap()).collect();
+    assert_eq!(names.len(), 11, "{listed}");
+    akida_convert(&format!("{quantize} --dump-stage nonsense"), paths).expect(64, "there is no stage 'nonsense'");
+    assert!(files(dir.path()).is_empty());
+    let dumps: String = names.iter().map(|name| format!(" --dump-stage {name}")).collect();
+    let all = format!("{quantize}{dumps} --dump-stage shaped={}", named.display());
+    akida_convert(&all, paths).ok();
+    assert_eq!(files(dir.path()).len(), names.len() + 2);
+    for name in names {
+        let shown = akida_convert("show {}", &[&dir.path().join(format!("m.{name}.onnx"))]).ok().out;
+        assert_eq!(
+            shown.contains("QuantizedInputConv2D"),
+            ["patterns", "quantized"].contains(&name),
+            "{name}: {shown}"
+        );
+    }
+    // Nothing is written of a stage whose file cannot be.
+    let lost = format!("{quantize} --dump-stage prepared=/nonexistent/p.onnx");
+    akida_convert(&lost, paths).expect(73, "/nonexistent/p.onnx");
+    // For Akida 1.0 the quantized network is no ONNX graph.
+    let one = "quantize {} --target akd1000 --samples {} -o {} --dump-stage quantized";
+    akida_convert(one, &[&case("model.onnx"), &case("calib.npz"), &model]).expect(64, "is prepared");
+}
+
+/// The table ranks layers, the plots are whole documents, the JSON has a schema.
+#[test]
+fn compare_prints_and_draws() {
+    let dir = tempfile::tempdir().unwrap();
+    let (svg, html) = (dir.path().join("plot.svg"), dir.path().join("plot.html"));
+    let compare = "compare {} {} --samples {} --plot {}";
+    let (float, samples) = (case("model.onnx"), case("calib.npz"));
+    let ended = akida_convert(compare, &[&float, model(), &digits(dir.path(), 5), &svg]);
+    ended.expect(65, "uint8");
+    let text = akida_convert(compare, &[&float, model(), &samples, &svg]).ok().out;
+    assert!(text.contains("most is lost in ") && text.contains("top-1 equal 100.00 %"), "{text}");
+    let json = akida_convert(&format!("{compare} --format json"), &[&float, model(), &samples, &html]).ok().out;
+    let document: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(document["schema"], "akida-compare/1");
+    assert_eq!(document["ranking"].as_array().unwrap().len(), 5, "{json}");
+    let (drawn, page) = (fs::read_to_string(&svg).unwrap(), fs::read_to_string(&html).unwrap());
+    assert!(drawn.starts_with("<svg ") && drawn.contains("/7/Gemm") && page.contains(drawn.lines().nth(1).unwrap()));
+    akida_convert(compare, &[&float, model(), &samples, &dir.path().join("p.png")]).expect(64, ".svg");
+}
