@@ -2,8 +2,8 @@
 //!
 //! Integers are compared as `scale * integer`. A model keeps no scales of inner tensors, so each channel has the scale that
 //! fits its float values best (least squares over all samples); outputs have their own dequantizer. A layer's *noise* is the
-//! square of its error over the square of its float values. What is *lost* in a layer is its noise less the noise of the
-//! noisiest tensor it reads: layers pass independent noise on at the same ratio, to first order, so what comes on top was
+//! square of its error over the square of its float values. What is *lost* in a layer is its noise, at the scale that fits
+//! best and so between 0 and 1, less that of the noisiest tensor it reads: layers pass independent noise on at the same ratio, to first order, so what comes on top was
 //! made there. A layer that averages noise out can hide some of its own.
 
 use std::collections::HashMap;
@@ -100,7 +100,7 @@ impl Comparison {
 /// What is summed up of a tensor.
 #[derive(Default)]
 struct Sums {
-    /// Per channel: float by integer, integer by integer.
+    /// Per channel: float by quantized, quantized by quantized.
     fit: Vec<[f64; 2]>,
     /// Per channel: squares of float and of error.
     squares: Vec<[f64; 2]>,
@@ -145,7 +145,10 @@ pub fn compare(
                 let integers = network.tensors()[id].integers(tensor);
                 let dequantized = (id > 0).then(|| dequantized(model, id, &integers)).flatten();
                 match measuring {
-                    false => known.fit(&float, &centred(model, id, &integers), tensor.shape[2]),
+                    false => {
+                        let exact = dequantized.as_ref().map(|values| values.iter().map(|&v| f64::from(v)).collect());
+                        known.fit(&float, &exact.unwrap_or_else(|| centred(model, id, &integers)), tensor.shape[2]);
+                    }
                     true => known.measure(&float, &integers, dequantized.as_deref(), model, id),
                 }
                 if let (true, Some(values)) = (measuring, &dequantized) {
@@ -236,7 +239,7 @@ fn finish(
     samples: usize,
 ) -> Result<Comparison, CompareError> {
     let mut comparison = Comparison { samples, ..Comparison::default() };
-    // Noise by tensor; where it is not known, that of the noisiest input.
+    // Noise by tensor at the best scale of each channel, 0 to 1; where it is not known, that of the noisiest input.
     let mut noises: Vec<f64> = Vec::new();
     for (id, sums) in sums.into_iter().enumerate() {
         let layer = id.checked_sub(1).map(|n| &model.layers[n]);
@@ -249,6 +252,11 @@ fn finish(
         };
         let total = sums.squares.iter().fold([0.0; 2], |sum, s| [sum[0] + s[0], sum[1] + s[1]]);
         let noise = ratio(total[0], total[1]);
+        let rest = |(&[product, square], s): (&[f64; 2], &[f64; 2])| {
+            s[0] - if square > 0.0 { product * product / square } else { 0.0 }
+        };
+        let unexplained: f64 = sums.fit.iter().zip(&sums.squares).map(rest).map(|r| r.max(0.0)).sum();
+        let fitted = ratio(total[0], unexplained).min(1.0);
         let channel = |n: usize| ratio(sums.squares[n][0], sums.squares[n][1]);
         let worst = (0..sums.squares.len()).max_by(|&a, &b| channel(a).total_cmp(&channel(b))).unwrap_or(0);
         comparison.layers.push(TensorError {
@@ -257,14 +265,14 @@ fn finish(
             tensor: model.tensor(id).name.clone(),
             noise,
             sqnr_db: (noise > 0.0 && total[0] > 0.0).then(|| -10.0 * noise.log10()),
-            lost: (noise - before).max(0.0),
+            lost: (fitted - before).max(0.0),
             smape: sums.smape / sums.count as f64,
             largest: sums.largest,
             saturated: sums.saturated as f64 / sums.count as f64,
             worst_channel: worst,
             worst_noise: channel(worst),
         });
-        noises.push(noise);
+        noises.push(fitted);
     }
     if comparison.layers.iter().all(|l| l.layer == "(input)") {
         return Err(CompareError::NothingInCommon { layers: model.layers.len() });

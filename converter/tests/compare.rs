@@ -10,10 +10,10 @@ use akida_runtime::model::{LayerKind, Model, Target, Weights};
 use ndarray::{ArrayD, Axis, Slice};
 use support::{Case, samples};
 
-/// The prepared float network and 24 of its calibration samples.
+/// The prepared float network and 10 of its calibration samples.
 fn float(name: &str) -> (Case, Graph, ArrayD<f32>) {
     let case = Case::load(name);
-    let samples = samples(&case).slice_axis(Axis(0), Slice::from(..24)).to_owned();
+    let samples = samples(&case).slice_axis(Axis(0), Slice::from(..10)).to_owned();
     let graph = onnx::load(&case.model()).unwrap();
     let prepared = akida_converter::prepare::prepare(graph, Some(&samples.shape()[1..])).unwrap().0;
     (case, prepared, samples)
