@@ -20,7 +20,7 @@ pub use infer::{ShapeError, infer};
 pub(crate) use edit::{sort, sweep};
 pub(crate) use infer::axis;
 
-use crate::onnx::{BRAINCHIP, DType, Graph};
+use crate::onnx::{BRAINCHIP, DType, Graph, Value};
 use crate::quantize::Warning;
 use crate::stages::Stage;
 
@@ -44,9 +44,10 @@ pub fn prepare_observed(
 ) -> Result<(Graph, Vec<Warning>), PrepareError> {
     let mut warnings = Vec::new();
     observe(Stage::Imported, &graph);
+    let outputs = graph.outputs.clone();
     opset::upgrade(&mut graph)?;
     shapes::set(&mut graph, input_shape)?;
-    observe(Stage::Shaped, &graph);
+    observe(Stage::Shaped, &with_shapes(&graph, &outputs));
     let groups =
         [[Stage::Simplified1, Stage::Base1, Stage::Hardware1], [Stage::Simplified2, Stage::Base2, Stage::Hardware2]];
     for [simplified, base, hardware] in groups {
@@ -67,6 +68,18 @@ pub fn prepare_observed(
     infer(&mut graph)?;
     observe(Stage::Prepared, &graph);
     Ok((graph, warnings))
+}
+
+/// The graph with the declared type of each output whose shape is not known before constants are folded: checkers want
+/// one.
+fn with_shapes(graph: &Graph, declared: &[Value]) -> Graph {
+    let mut graph = graph.clone();
+    for output in graph.outputs.iter_mut().filter(|output| output.ty.shape.is_none()) {
+        if let Some(declared) = declared.iter().find(|d| d.name == output.name) {
+            output.ty = declared.ty.clone();
+        }
+    }
+    graph
 }
 
 /// Does one step on a copy.
