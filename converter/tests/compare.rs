@@ -20,7 +20,9 @@ fn float(name: &str) -> (Case, Graph, ArrayD<f32>) {
 }
 
 fn akida2(case: &Case, samples: &ArrayD<f32>) -> Model {
-    convert(&case.model(), &Calibration::Samples(samples.view()), &case.options(), &mut |_, _| {}).unwrap().model
+    let converted =
+        convert(&case.model(), &Calibration::Samples(samples.view()), &case.options(), &mut |_, _| {}).unwrap();
+    converted.network.whole().expect("a network without host segments").clone()
 }
 
 /// Puts the filters of a layer in the opposite order.
