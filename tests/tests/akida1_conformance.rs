@@ -13,10 +13,10 @@ use akida_simulator::{Model as BoardModel, SimBoard, SimSpec};
 use akida_tests::conformance::Case;
 use ndarray::{ArrayD, Axis};
 
-/// Quantized with at most 4 samples.
+/// Quantized with at most 16 samples.
 fn quantize(case: &Case, target: Target) -> Quantized {
     let samples = if case.path("calib.npz").exists() { case.calibration() } else { case.inputs() };
-    let count = samples.shape()[0].min(4);
+    let count = samples.shape()[0].min(16);
     let samples = samples.slice_axis(Axis(0), (0..count).into());
     convert(&case.path("model.onnx"), samples, &Options::new(target), &mut |_, _| {})
         .unwrap_or_else(|e| panic!("{}: {e}", case.name))
@@ -38,7 +38,7 @@ fn cosine(a: &ArrayD<f32>, b: &ArrayD<f32>) -> f64 {
 
 #[test]
 fn float_networks_run_on_the_hardware() {
-    // Name, whether the network is turned, least cosine with the float outputs at 8/4/4 (all reach 0.999 with 16 samples).
+    // Name, whether the network is turned, least cosine with the float outputs at 8/4/4 (all reach 0.999).
     for (name, turned, least) in [
         ("lenet5", false, 0.99),
         ("akida_mobilenet_025", false, 0.99),
