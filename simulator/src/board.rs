@@ -78,11 +78,14 @@ impl SimBoard {
     /// driver's business.
     ///
     /// # Errors
-    /// [`Error::System`] for BAR lengths that are no powers of two from 4 KiB to 256 MiB, and when no thread can be had.
+    /// [`Error::System`] for BAR lengths that are no powers of two from 4 KiB to 256 MiB, when no thread can be had, and when
+    /// `AKIDA_KERNELS` asks for a kernel set that this machine does not have.
     pub fn open(spec: &SimSpec) -> Result<Self> {
         let name = format!("sim:{spec}");
         let system =
             |operation: &str, source| Error::System { board: name.clone(), operation: operation.into(), source };
+        akida_kernels::forced()
+            .map_err(|e| system("choosing kernels", io::Error::new(io::ErrorKind::InvalidInput, e)))?;
         if !spec.bar_len.iter().all(|len| len.is_power_of_two() && (4096..=BAR_APART).contains(len)) {
             let operation = format!("making BARs of {:#x?} bytes", spec.bar_len);
             return Err(system(&operation, io::ErrorKind::InvalidInput.into()));

@@ -225,7 +225,7 @@ impl HostWork {
                     // The mapping has shown that no sum reaches 2^27.
                     sums.iter_mut().zip(slice).for_each(|(sum, &part)| *sum = sum.wrapping_add(part));
                 }
-                finisher.row(&sums, &mut output, 0);
+                finisher.row(&sums, &mut output);
             }
         }
         Ok(values)

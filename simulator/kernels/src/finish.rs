@@ -209,6 +209,26 @@ impl Finisher {
         }
     }
 
+    /// The filters, the kind of activation and what it is scaled by.
+    pub(crate) fn parts(&self) -> (usize, &Finish) {
+        (self.filters, &self.finish)
+    }
+
+    /// Edges of steps, (edge, filter); a sum of products that saturates below the largest is above no edge beyond it.
+    pub(crate) fn edges(&self) -> &[i32] {
+        &self.edges
+    }
+
+    /// Bounds of a held sum.
+    pub(crate) fn sum_bounds(&self) -> (i64, i64) {
+        self.sum_bounds
+    }
+
+    /// A sum of products to an output element.
+    pub(crate) fn whole(&self, sum: i32, filter: usize) -> i32 {
+        self.emit(self.activate(self.saturate(sum), filter), filter)
+    }
+
     /// Scale-out or steps of an activated value.
     pub(crate) fn emit(&self, a: i64, filter: usize) -> i32 {
         let (low, high) = self.output_bounds;
@@ -222,57 +242,28 @@ impl Finisher {
         y as i32
     }
 
-    /// A row of positions with all filters each, from sums of products to output elements from `start` on.
+    /// Positions with all filters each, from sums of products to output elements.
     ///
     /// # Panics
-    /// When `output` is shorter than `start` and the sums.
-    pub fn row(&self, sums: &[i32], output: &mut Output<'_>, start: usize) {
+    /// When the output has not as many elements as there are sums.
+    pub fn row(&self, sums: &[i32], output: &mut Output<'_>) {
+        self.padded(sums, self.filters, output, 0);
+    }
+
+    /// The same, of `width` sums a position, of which those behind the last filter are padding; output elements from
+    /// `start` on.
+    pub(crate) fn padded(&self, sums: &[i32], width: usize, output: &mut Output<'_>, start: usize) {
+        let len = sums.len() / width * self.filters;
         match output {
-            Output::Bytes(bytes) => {
-                let out = &mut bytes[start..][..sums.len()];
-                if let Activation::Steps(_) = self.finish.activation {
-                    return self.step_row(sums, out);
-                }
-                self.each(sums, out, |y| y as u8);
-            }
-            Output::Words(words) => self.each(sums, &mut words[start..][..sums.len()], |y| y),
+            Output::Bytes(bytes) => self.each(sums, width, &mut bytes[start..][..len], |y| y as u8),
+            Output::Words(words) => self.each(sums, width, &mut words[start..][..len], |y| y),
         }
     }
 
-    /// One match on the kind of layer for a whole row, so that the loop over filters has no branches but its own.
-    fn each<T>(&self, sums: &[i32], out: &mut [T], convert: impl Fn(i32) -> T) {
-        let chip = self.is_chip();
-        let bounds = self.output_bounds;
-        for (sums, out) in sums.chunks_exact(self.filters).zip(out.chunks_exact_mut(self.filters)) {
-            match (&self.finish.scale, &self.finish.activation) {
-                (Some(scale), Activation::Relu) => {
-                    for (f, (&sum, out)) in sums.iter().zip(out).enumerate() {
-                        let a = (self.saturate(sum) + self.bias(f)).max(0);
-                        *out = convert(scale_out(a, scale.m[f], scale.k[f], chip, bounds) as i32);
-                    }
-                }
-                _ => {
-                    for (f, (&sum, out)) in sums.iter().zip(out).enumerate() {
-                        *out = convert(self.emit(self.activate(self.saturate(sum), f), f));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Steps, edge by edge over all filters. Biases (there are none on Akida 1.0) take the general road.
-    fn step_row(&self, sums: &[i32], out: &mut [u8]) {
-        if !self.finish.bias.is_empty() {
-            return self.each(sums, out, |y| y as u8);
-        }
-        let (low, high) = (self.sum_bounds.0.max(i32::MIN.into()), self.sum_bounds.1.min(i32::MAX.into()));
-        let (low, high) = (low as i32, high as i32);
-        for (sums, out) in sums.chunks_exact(self.filters).zip(out.chunks_exact_mut(self.filters)) {
-            out.fill(0);
-            for edges in self.edges.chunks_exact(self.filters) {
-                for ((out, &sum), &edge) in out.iter_mut().zip(sums).zip(edges) {
-                    *out += u8::from(sum.clamp(low, high) > edge);
-                }
+    fn each<T>(&self, sums: &[i32], width: usize, out: &mut [T], convert: impl Fn(i32) -> T) {
+        for (sums, out) in sums.chunks_exact(width).zip(out.chunks_exact_mut(self.filters)) {
+            for (f, (&sum, out)) in sums.iter().zip(out).enumerate() {
+                *out = convert(self.whole(sum, f));
             }
         }
     }

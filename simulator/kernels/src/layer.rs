@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use crate::ending::Ending;
 use crate::finish::Finisher;
 use crate::isa::Kernels;
 use crate::operator::{Context, Inputs, Operator, Room, at_least};
+use crate::pool::Window;
+use crate::stage::{Stage, Staged};
 use crate::{Finish, Geometry, Kind, Output, Pool, PrepareError, RunError, Tile, View};
 
 /// What a layer computes.
@@ -51,24 +54,26 @@ pub struct Weights<'a> {
 /// needs and then stays.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    room: Room,
-    rows: Vec<i32>,
-    held: Vec<Option<usize>>,
-    pooled: Vec<i32>,
-    totals: Vec<i64>,
+    pub(crate) stage: Vec<u8>,
+    pub(crate) room: Room,
+    pub(crate) sums: Vec<i32>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) rows: Vec<u8>,
+    pub(crate) slots: Vec<Option<usize>>,
+    pub(crate) pooled: Vec<i32>,
+    pub(crate) totals: Vec<i64>,
 }
 
 /// A prepared layer.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    context: Context,
-    operator: Operator,
+    pub(crate) context: Context,
+    pub(crate) operator: Operator,
+    pub(crate) ending: Ending,
+    pub(crate) tile: Tile,
+    stage: Stage,
     pool: Pool,
-    tile: Tile,
-    finisher: Finisher,
-    /// Rows and columns of the convolution behind the tile.
-    conv: [Range<usize>; 2],
-    /// Rows and columns of the input behind it.
+    /// Rows and columns of the input behind the tile.
     needed: [Range<usize>; 2],
 }
 
@@ -104,12 +109,13 @@ impl Layer {
         let largest = if input_signed { 1 << (bits - 1) } else { (1 << bits) - 1 };
         let transposed = kind.is_transposed();
         let inputs = Inputs { signed: input_signed, largest };
-        let context = Context { kernels, geometry, transposed, inputs, pad_pixel };
-        let operator = Operator::new(kind, &context, &tile, weights)?;
-        let finisher = Finisher::new(finish, tile.filters.len())?;
         let conv = [(0, &tile.rows), (1, &tile.columns)].map(|(a, r)| pool.conv_range(a, r, geometry.conv[a]));
         let needed = [0, 1].map(|a| geometry.input_range(a, &conv[a], transposed));
-        Ok(Self { context, operator, pool, tile, finisher, conv, needed })
+        let context = Context { kernels, geometry, transposed, inputs, conv };
+        let operator = Operator::new(kind, &context, &tile, weights)?;
+        let ending = Ending::new(Finisher::new(finish, tile.filters.len())?, operator.width())?;
+        let stage = operator.stage(&context, &pad_pixel);
+        Ok(Self { context, operator, ending, tile, stage, pool, needed })
     }
 
     /// Rows and columns of the input that a run reads.
@@ -129,7 +135,7 @@ impl Layer {
 
     /// Bits of an output element: more than 8 go to [`Output::Words`].
     pub fn output_bits(&self) -> u8 {
-        self.finisher.output_bits()
+        self.ending.finisher().output_bits()
     }
 
     /// Name of the kernels in use.
@@ -151,88 +157,39 @@ impl Layer {
         if (bits > 8) != matches!(output, Output::Words(_)) {
             return Err(RunError::OutputKind { bits });
         }
-        match self.pool {
-            Pool::None => self.run_plain(input, scratch, &mut output),
-            Pool::Max { size, stride, pad } => self.run_max(input, scratch, &mut output, size, stride, pad),
-            Pool::Global { after_activation } => self.run_global(input, scratch, &mut output, after_activation),
+        // The stage's buffer is lent out while the rest of the scratch is in use.
+        let mut buffer = std::mem::take(&mut scratch.stage);
+        let staged = self.stage.ready(input, self.context.kernels, &mut buffer);
+        self.operator.begin(&mut scratch.room);
+        match (self.pool, &mut output) {
+            (Pool::None, output) => self.run_plain(staged, scratch, output),
+            (Pool::Max { size, stride, pad }, output) => {
+                let window = Window { size, stride, pad };
+                match output {
+                    Output::Bytes(bytes) if self.ending.keeps_order() => {
+                        self.run_max_of_outputs(staged, scratch, bytes, window);
+                    }
+                    output => self.run_max(staged, scratch, output, window),
+                }
+            }
+            (Pool::Global { after_activation }, output) => self.run_global(staged, scratch, output, after_activation),
         }
+        scratch.stage = buffer;
         Ok(())
     }
 
-    fn row_len(&self) -> usize {
-        self.conv[1].len() * self.tile.filters.len()
-    }
-
-    fn run_plain(&self, input: &View<'_>, scratch: &mut Scratch, output: &mut Output<'_>) {
-        let sums = at_least(&mut scratch.rows, self.row_len());
-        for (i, y) in self.conv[0].clone().enumerate() {
-            self.operator.row(&self.context, input, y, self.conv[1].clone(), &mut scratch.room, sums);
-            self.finisher.row(sums, output, i * sums.len());
-        }
-    }
-
-    fn run_max(
-        &self,
-        input: &View<'_>,
-        scratch: &mut Scratch,
-        output: &mut Output<'_>,
-        size: [usize; 2],
-        stride: [usize; 2],
-        pad: [usize; 2],
-    ) {
-        let filters = self.tile.filters.len();
-        let row_len = self.row_len();
-        // Rows of the convolution under the current window; row y lives in slot y % size.
-        let rows = at_least(&mut scratch.rows, size[0] * row_len);
-        let held = at_least(&mut scratch.held, size[0]);
-        held.fill(None);
-        let pooled = at_least(&mut scratch.pooled, self.tile.columns.len() * filters);
-        let conv = self.context.geometry.conv;
-        let window = |axis: usize, at: usize| {
-            let start = (at * stride[axis]).saturating_sub(pad[axis]);
-            start..(at * stride[axis] + size[axis] - pad[axis]).min(conv[axis])
-        };
-        for (i, at) in self.tile.rows.clone().enumerate() {
-            pooled.fill(i32::MIN);
-            for y in window(0, at) {
-                let slot = y % size[0];
-                let sums = &mut rows[slot * row_len..][..row_len];
-                if held[slot] != Some(y) {
-                    self.operator.row(&self.context, input, y, self.conv[1].clone(), &mut scratch.room, sums);
-                    held[slot] = Some(y);
-                }
-                for (pooled, column) in pooled.chunks_exact_mut(filters).zip(self.tile.columns.clone()) {
-                    let columns = window(1, column);
-                    let first = (columns.start - self.conv[1].start) * filters;
-                    for sums in sums[first..][..columns.len() * filters].chunks_exact(filters) {
-                        pooled.iter_mut().zip(sums).for_each(|(p, &s)| *p = s.max(*p));
-                    }
-                }
-            }
-            self.finisher.row(pooled, output, i * pooled.len());
-        }
-    }
-
-    fn run_global(&self, input: &View<'_>, scratch: &mut Scratch, output: &mut Output<'_>, after: bool) {
-        let filters = self.tile.filters.len();
-        let sums = at_least(&mut scratch.rows, self.row_len());
-        let totals = at_least(&mut scratch.totals, filters);
-        totals.fill(0);
-        for y in self.conv[0].clone() {
-            self.operator.row(&self.context, input, y, self.conv[1].clone(), &mut scratch.room, sums);
-            for sums in sums.chunks_exact(filters) {
-                for (f, (total, &sum)) in totals.iter_mut().zip(sums).enumerate() {
-                    let held = self.finisher.saturate(sum);
-                    *total += if after { self.finisher.activate(held, f) } else { self.finisher.biased(held, f) };
-                }
-            }
-        }
-        for (f, &total) in totals.iter().enumerate() {
-            let y = self.finisher.emit(if after { total } else { self.finisher.activation(total, f) }, f);
-            match output {
-                Output::Bytes(bytes) => bytes[f] = y as u8,
-                Output::Words(words) => words[f] = y,
-            }
+    fn run_plain(&self, input: Staged<'_>, scratch: &mut Scratch, output: &mut Output<'_>) {
+        let conv = self.context.conv[0].clone();
+        let columns = self.context.conv[1].len();
+        let at_once = self.operator.rows_at_once(&self.context).min(conv.len());
+        let Scratch { room, sums, bytes, .. } = scratch;
+        let sums = at_least(sums, self.operator.room_for(&self.context, at_once));
+        let row = columns * self.tile.filters.len();
+        for y in conv.clone().step_by(at_once) {
+            let rows = y..conv.end.min(y + at_once);
+            let used = rows.len() * columns * self.operator.width();
+            self.operator.rows(&self.context, input, rows, room, sums);
+            self.ending.rows(self.context.kernels, &sums[..used], output, (y - conv.start) * row, bytes);
         }
     }
 }

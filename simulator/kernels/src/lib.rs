@@ -8,6 +8,7 @@
 //! ([`Arithmetic::Chip`]) or nowhere, as the quantized graph ([`Arithmetic::Graph`]). Every kernel set gives the same
 //! bits; `scalar` is the oracle.
 
+mod ending;
 mod error;
 mod fifo;
 mod finish;
@@ -16,13 +17,15 @@ pub mod isa;
 mod layer;
 mod merge;
 mod operator;
+mod pool;
+mod stage;
 mod tensor;
 
 pub use error::{PrepareError, RunError};
 pub use fifo::Fifo;
 pub use finish::{Activation, Arithmetic, Finish, Finisher, Scale, Steps};
 pub use geometry::{Geometry, Kind, Pool, Tile};
-pub use isa::{Kernels, best, scalar};
+pub use isa::{Kernels, available, best, forced, scalar};
 pub use layer::{Layer, LayerSpec, Scratch, Weights};
 pub use merge::{Add, concat};
 pub use tensor::{Output, View};

@@ -55,6 +55,12 @@ impl<'a> View<'a> {
         Ok(())
     }
 
+    /// Everything from (row, column) on, which is inside the window, and the bytes from a row to the next.
+    pub(crate) fn from(&self, row: usize, column: usize) -> (&'a [u8], usize) {
+        let start = (row - self.rows.start) * self.row_stride + (column - self.columns.start) * self.channels;
+        (&self.data[start..], self.row_stride)
+    }
+
     /// `count` pixels from (row, column) on; both inside the window.
     pub(crate) fn pixels(&self, row: usize, column: usize, count: usize) -> &'a [u8] {
         let start = (row - self.rows.start) * self.row_stride + (column - self.columns.start) * self.channels;

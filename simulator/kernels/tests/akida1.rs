@@ -149,7 +149,7 @@ fn single_layers_equal_the_vectors() {
         for (activation, bits, expected) in variants {
             let (spec, output) = spec(&p, activation, bits);
             let weights = Weights { main: &main, pointwise: &pointwise };
-            for kernels in [scalar(), best()] {
+            for kernels in available().iter().copied() {
                 let layer = Layer::prepare(spec.clone(), weights, kernels).unwrap_or_else(|e| panic!("{name}: {e}"));
                 let input = spec.geometry.input;
                 let got: Vec<i32> =

@@ -1,0 +1,103 @@
+//! AVX-VNNI: `vpdpbusd` on 256 bits, on machines without AVX-512.
+#![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
+
+use std::arch::x86_64::*;
+
+use super::tile::{self, Lanes, Shape, Tile, elementwise, kernels, loops_with};
+use super::{Affine, Kernels, Packed, Panel, Quads, check_depthwise, loops};
+
+/// AVX-VNNI kernels.
+#[derive(Debug)]
+pub struct AvxVnni(());
+
+impl AvxVnni {
+    /// None where the machine lacks AVX2 or AVX-VNNI.
+    pub fn new() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")).then_some(Self(()))
+    }
+}
+
+struct Ymm;
+
+// SAFETY: loads and stores touch what the trait says and ask for no alignment.
+unsafe impl Lanes for Ymm {
+    const PER_BLOCK: usize = 2;
+    type Sums = __m256i;
+    type Quad = __m256i;
+    type Weights = __m256i;
+
+    #[inline(always)]
+    unsafe fn start(at: *const i32) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_si256(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn quad(at: *const u8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_set1_epi32(at.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(at: *const i8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_si256(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_dpbusd_avx_epi32(sums, x, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(sums: __m256i, at: *mut i32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_si256(at.cast(), sums) }
+    }
+}
+
+/// # Safety
+/// As [`tile::tile`].
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn compute<const P: usize, const N: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { tile::tile::<Ymm, P, N>(t) }
+}
+
+/// 16 registers: 12 sums, two of weights, one of inputs.
+const SHAPES: &[Shape] = &[
+    Shape { blocks: 4, tiles: &[compute::<1, 8>] },
+    Shape { blocks: 2, tiles: &[compute::<1, 4>, compute::<2, 4>] },
+    Shape {
+        blocks: 1,
+        tiles: &[compute::<1, 2>, compute::<2, 2>, compute::<3, 2>, compute::<4, 2>, compute::<5, 2>, compute::<6, 2>],
+    },
+];
+
+#[target_feature(enable = "avx2,avxvnni")]
+fn peak(rounds: u64) -> u64 {
+    // SAFETY: called where the instructions were detected.
+    unsafe { tile::peak::<Ymm, 12>(rounds) }
+}
+
+/// # Safety
+/// Rows are checked.
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn depthwise(x: &[&[u32]], w: &[u32], start: &[i32], out: &mut [i32]) {
+    let load = |at: *const i32| {
+        // SAFETY: eight elements from `at` on are inside a row: lengths are multiples of 16 and were checked.
+        unsafe { _mm256_loadu_si256(at.cast()) }
+    };
+    let store = |at: *mut i32, sums| {
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_si256(at.cast(), sums) }
+    };
+    // SAFETY: offsets stay inside the rows, as above.
+    unsafe {
+        elementwise!(load, load, |s, x, w| _mm256_dpbusd_avx_epi32(s, x, w), store, 8, x, w, start, out);
+    }
+}
+
+loops_with!("avx2");
+kernels!(AvxVnni, "x86_64-u8i8-avxvnni");

@@ -1,0 +1,105 @@
+//! Weights and inputs as kernels take them: quads of bytes.
+
+/// Filters of a block: one register of 32-bit sums on the widest machine.
+pub const BLOCK: usize = 16;
+
+/// Quads of weights of the sixteen filters of a block, on a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [[i8; 4]; BLOCK]);
+
+/// Weights in the order all kernel sets take them: block of 16 filters, run, quad, filter, 4 weights. A run is what lies
+/// together in memory under a filter: a row of its kernel, all channels. Runs are padded to whole quads with zeros, and
+/// filters to whole blocks.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    filters: usize,
+    runs: usize,
+    quads: usize,
+    lines: Vec<Line>,
+    sums: Vec<i32>,
+}
+
+impl Packed {
+    /// Packs `filters` filters of `runs` runs each; `weights` is (filter, run, value).
+    pub fn new(weights: &[i8], filters: usize, runs: usize) -> Self {
+        let row = weights.len() / filters.max(1);
+        // Filters without weights, as some phases of transposed convolutions have, meet no input.
+        let runs = if row == 0 { 0 } else { runs };
+        let run = row / runs.max(1);
+        let quads = run.div_ceil(4);
+        let mut lines = vec![Line([[0; 4]; BLOCK]); filters.div_ceil(BLOCK) * runs * quads];
+        let mut sums = vec![0i32; filters.next_multiple_of(BLOCK)];
+        if run > 0 {
+            for (filter, weights) in weights.chunks_exact(row).take(filters).enumerate() {
+                for (r, weights) in weights.chunks_exact(run).enumerate() {
+                    let lines = &mut lines[(filter / BLOCK * runs + r) * quads..][..quads];
+                    for (line, quad) in lines.iter_mut().zip(weights.chunks(4)) {
+                        line.0[filter % BLOCK][..quad.len()].copy_from_slice(quad);
+                    }
+                }
+                sums[filter] = weights.iter().map(|&w| i32::from(w)).fold(0, i32::wrapping_add);
+            }
+        }
+        Self { filters, runs, quads, lines, sums }
+    }
+
+    /// Filters.
+    pub fn filters(&self) -> usize {
+        self.filters
+    }
+
+    /// Filters padded to whole blocks: sums of one position.
+    pub fn width(&self) -> usize {
+        self.sums.len()
+    }
+
+    /// What sums start with, by filter, where every input byte is larger than its value by `offset`. Arithmetic is
+    /// modulo 2^32, as that of the sums.
+    pub fn start(&self, offset: i32) -> Vec<i32> {
+        self.sums.iter().map(|s| s.wrapping_mul(offset).wrapping_neg()).collect()
+    }
+
+    pub(super) fn runs(&self) -> usize {
+        self.runs
+    }
+
+    pub(super) fn quads(&self) -> usize {
+        self.quads
+    }
+
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+}
+
+/// Input bytes of several positions: run r of position p starts at byte `p * step + r * run_step`.
+#[derive(Clone, Copy, Debug)]
+pub struct Panel<'a> {
+    /// Unsigned bytes. Behind the last run lie at least as many as fill its last quad; their values do not matter.
+    pub data: &'a [u8],
+    /// Bytes from a position to the next.
+    pub step: usize,
+    /// Bytes from a run to the next.
+    pub run_step: usize,
+    /// Positions.
+    pub count: usize,
+}
+
+impl Panel<'_> {
+    /// Whether every byte that `w` meets is there, and every sum has a place: what kernels rely on. `out_step` is how far
+    /// apart the sums of two positions are.
+    pub(super) fn check(&self, w: &Packed, start: &[i32], out: &[i32], out_step: usize) {
+        if self.count == 0 {
+            return;
+        }
+        let last = match w.runs {
+            0 => 0,
+            runs => (self.count - 1) * self.step + (runs - 1) * self.run_step + w.quads * 4,
+        };
+        assert!(last <= self.data.len(), "{last} input bytes are needed, {} are there", self.data.len());
+        let last = (self.count - 1) * out_step + w.width();
+        assert!(out_step >= w.width() && last <= out.len(), "{last} sums are made, there is room for {}", out.len());
+        assert!(start.len() == w.width(), "one start for each filter of every block");
+    }
+}

@@ -1,0 +1,56 @@
+//! Depthwise, then 1x1 over the raw sums (Akida 1.0).
+
+use super::depthwise::Depthwise;
+use super::{Context, Room, at_least};
+use crate::isa::{Packed, Panel};
+use crate::stage::Staged;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Separable {
+    depthwise: Depthwise,
+    pointwise: Packed,
+    channels: usize,
+    /// Starts for bytes that are larger by 128.
+    signed: Vec<i32>,
+    /// Starts for bytes as they are.
+    plain: Vec<i32>,
+    /// Whether depthwise sums fit a signed byte.
+    narrow: bool,
+}
+
+impl Separable {
+    /// `middle` is the largest possible depthwise sum, which fits 16 bits.
+    pub(super) fn new(depthwise: Depthwise, weights: &[i8], filters: usize, channels: usize, middle: i64) -> Self {
+        let pointwise = Packed::new(weights, filters, 1);
+        let (signed, plain) = (pointwise.start(128), pointwise.start(0));
+        Self { depthwise, pointwise, channels, signed, plain, narrow: middle <= i8::MAX.into() }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.pointwise.width()
+    }
+
+    pub(super) fn row(&self, context: &Context, input: Staged<'_>, y: usize, room: &mut Room, sums: &mut [i32]) {
+        let Room { quads, held, middle, panel, high } = room;
+        let (columns, channels, width) = (context.conv[1].len(), self.channels, self.width());
+        let middle = at_least(middle, (columns * channels).next_multiple_of(crate::isa::BLOCK));
+        self.depthwise.row(context, input, y, quads, held, middle);
+        let step = channels.next_multiple_of(4);
+        let mut multiply = |byte: &dyn Fn(i32) -> u8, start: &[i32], out: &mut [i32]| {
+            let panel = at_least(panel, columns * step);
+            for (row, middle) in panel.chunks_exact_mut(step).zip(middle.chunks_exact(channels)) {
+                row.iter_mut().zip(middle).for_each(|(x, &m)| *x = byte(m));
+            }
+            let panel = Panel { data: panel, step, run_step: 0, count: columns };
+            context.kernels.multiply(&panel, &self.pointwise, start, out, width);
+        };
+        if self.narrow {
+            return multiply(&|m| (m + 128) as u8, &self.signed, sums);
+        }
+        // m = 256 * high + low: low is unsigned, high signed.
+        let high = at_least(high, columns * width);
+        multiply(&|m| ((m >> 8) + 128) as u8, &self.signed, high);
+        multiply(&|m| m as u8, &self.plain, sums);
+        sums.iter_mut().zip(high).for_each(|(s, h)| *s = s.wrapping_add(*h << 8));
+    }
+}
