@@ -1,6 +1,7 @@
 //! `akida-run`: samples in, a board, results out.
 
 mod args;
+mod bench;
 mod engine;
 mod list;
 mod report;
@@ -17,7 +18,7 @@ use akida_runtime::model::{Model, Tensor};
 use ndarray::{ArrayD, ArrayViewD, Axis, Slice};
 
 pub use args::Args;
-use args::{Format, Show};
+use args::{Command, Format, Show};
 use engine::{Engine, Feed, Results};
 use report::{Accuracy, Report, Sample, Score, Statistics, Throughput};
 
@@ -30,6 +31,9 @@ use crate::terminal::{Colours, Picture};
 
 /// The command.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
+    if let Some(Command::Bench(bench)) = &args.command {
+        return bench::run(bench, &args.common, out);
+    }
     if args.list {
         return list::run(args.format, out);
     }

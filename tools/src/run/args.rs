@@ -15,7 +15,12 @@ use crate::terminal::When;
 /// Run a converted network on an Akida board or a simulated one.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "akida-run", version, max_term_width = 100, after_help = AFTER)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    #[allow(missing_docs)]
+    pub command: Option<Command>,
+
     /// Network: .akm as made by akida-convert, or an .onnx file already quantized by QuantizeML
     #[arg(required_unless_present = "list")]
     pub model: Option<PathBuf>,
@@ -120,6 +125,22 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub common: Common,
+}
+
+/// What else there is to do with a network and a board.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    #[allow(missing_docs)]
+    Bench(super::bench::BenchArgs),
+}
+
+/// What `bench` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchFormat {
+    /// For people.
+    Text,
+    /// One document, for programs.
+    Json,
 }
 
 const AFTER: &str = "\

@@ -2,6 +2,7 @@
 //!
 //! The network is `mnist_cnn` of the conformance data (real handwritten digits), on simulated boards.
 
+mod bench;
 mod boards;
 mod convert;
 mod exit_codes;

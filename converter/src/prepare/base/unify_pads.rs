@@ -58,12 +58,13 @@ fn explicit(graph: &Graph, number: usize) -> Option<Vec<i64>> {
         }
         _ if transposed => None,
         _ => {
-            let mut pads = node.ints("pads")?.to_vec();
+            // What has another number of pads is refused by name later.
+            let mut pads = node.ints("pads").filter(|pads| pads.len() == 2 * spatial)?.to_vec();
             let output = edit::dims(graph, node.output())?;
             for axis in 0..spatial {
-                let reach = (output.get(axis + 2)?.fixed()? as i64 - 1) * strides[axis];
-                let used = reach - (sizes[axis] + pads[axis] - kernel[axis]);
-                *pads.get_mut(axis + spatial)? = used;
+                let reach = (output.get(axis + 2)?.fixed()? as i64 - 1).checked_mul(strides[axis])?;
+                let padded = sizes[axis].checked_add(pads[axis])?;
+                pads[axis + spatial] = reach.checked_sub(padded.checked_sub(kernel[axis])?)?;
             }
             pads.iter().all(|&p| p >= 0).then_some(pads)
         }
@@ -74,10 +75,9 @@ fn explicit(graph: &Graph, number: usize) -> Option<Vec<i64>> {
 pub fn same_pads(sizes: &[i64], kernel: &[i64], strides: &[i64], transposed: bool) -> Vec<i64> {
     let total = |axis: usize| {
         let (size, kernel, stride) = (sizes[axis], kernel[axis], strides[axis].max(1));
-        let out = (size + stride - 1) / stride;
-        let total =
-            if transposed { (size - 1) * stride + kernel - size * stride } else { (out - 1) * stride + kernel - size };
-        total.max(0)
+        // Attributes may hold any number; what does not fit is refused by name later.
+        let rest = if transposed { stride } else { size.saturating_sub(size.saturating_sub(1) / stride * stride) };
+        kernel.saturating_sub(rest).max(0)
     };
     let begins = (0..sizes.len()).map(|axis| total(axis) / 2);
     let ends = (0..sizes.len()).map(|axis| total(axis) - total(axis) / 2);
@@ -86,12 +86,33 @@ pub fn same_pads(sizes: &[i64], kernel: &[i64], strides: &[i64], transposed: boo
 
 #[cfg(test)]
 mod tests {
-    use crate::prepare::testing::{after, graph};
+    use crate::prepare::testing::{after, graph, text};
 
     #[test]
     fn what_no_window_reaches_is_cut() {
         let before = graph("x: N,1,8,8 -> y\ny = Conv[pads=1,1,1,1 strides=2,2](x, #w:1x1x3x3=1)");
         assert_eq!(after(super::apply, before), "y = Conv[pads = [1, 1, 0, 0], strides = [2, 2]](x, w)");
+    }
+
+    /// Attributes of a damaged file: left as they are, without a panic.
+    #[test]
+    fn odd_attributes_are_left_alone() {
+        let cases: [(&str, &[i64]); 6] = [
+            ("pads", &[]),
+            ("pads", &[1]),
+            ("pads", &[1; 6]),
+            ("pads", &[i64::MAX, 1, 1, 1]),
+            ("strides", &[i64::MAX, 1]),
+            ("kernel_shape", &[i64::MIN, 3]),
+        ];
+        for (name, values) in cases {
+            let mut damaged = graph("x: N,1,8,8 -> y\ny = Conv[pads=1,1,1,1](x, #w:1x1x3x3=1)");
+            super::edit::set_ints(&mut damaged.nodes[0], name, values.to_vec());
+            let unchanged = text(&damaged);
+            assert_eq!(after(super::apply, damaged), unchanged, "{name} {values:?}");
+        }
+        let huge = super::same_pads(&[8, 8], &[i64::MAX, 3], &[i64::MAX, i64::MIN], true);
+        assert_eq!(huge.len(), 4);
     }
 
     #[test]

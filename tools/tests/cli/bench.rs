@@ -1,0 +1,30 @@
+//! `akida-run bench`: what it says, not how fast it is.
+
+use serde_json::Value;
+
+use crate::support::*;
+
+#[test]
+fn the_document_has_all_figures_and_names_the_board() {
+    let ended = akida_run("bench {} --device sim:akida2 --batch 2 --seconds 0.05 --format json", &[model()]).ok();
+    let report: Value = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}:\n{}", ended.out));
+    assert_eq!(report["schema"], "akida-run-bench/1");
+    assert_eq!((&report["simulated"], &report["batch"]), (&Value::Bool(true), &Value::from(2)));
+    assert!(report["board"].as_str().is_some_and(|name| name.contains("akida2")), "{}", report["board"]);
+    let latency = ["p50", "p90", "p99", "p999", "max"].map(|p| report["latency_us"][p].as_f64().expect("a number"));
+    assert!(latency[0] > 0.0 && latency.is_sorted(), "{latency:?}");
+    for key in ["throughput_per_s", "compute_us", "calls"] {
+        assert!(report[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {}", report[key]);
+    }
+    assert!(report["overhead_us"].is_number() && report["kernels"].is_string());
+
+    let text = akida_run("bench {} --device sim:akida2 --seconds 0.02", &[model()]).ok().out;
+    assert!(text.contains("SIMULATED") && text.contains("p99.9"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    akida_run("bench {} --device sim:akida2 --seconds 0", &[model()]).expect(64, "no time to measure");
+    akida_run("bench {} --device sim:akida2 --batch 0", &[model()]).expect(64, "--batch");
+    akida_run("bench {} --device sim:akida2 --jobs 17", &[model()]).expect(64, "--jobs");
+}
