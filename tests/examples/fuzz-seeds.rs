@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use akida_converter::import::{ImportOptions, import_network};
+use akida_converter::onnx::load;
 use akida_runtime::model::Target;
 use akida_tests::conformance::root;
 use akida_tests::generate;
@@ -14,7 +16,7 @@ const LARGEST: u64 = 48 << 10;
 fn main() -> Result<(), Box<dyn Error>> {
     let to = std::env::args().nth(1).ok_or("usage: fuzz-seeds DIR")?;
     let to = Path::new(&to);
-    for target in ["onnx", "import", "akm", "wire", "graph"] {
+    for target in ["onnx", "import", "akm", "wire", "graph", "qdq"] {
         fs::create_dir_all(to.join(target))?;
     }
     files(&root(), &mut |path| {
@@ -35,8 +37,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    for case in ["partial_softmax", "partial_avgpool", "quantize_until"] {
+        let graph = load(&root().join(case).join("quantized.onnx"))?;
+        let mut file = Vec::new();
+        import_network(&graph, ImportOptions::default())?.write(&mut file)?;
+        if file.len() as u64 <= LARGEST {
+            fs::write(to.join("akm").join(format!("{case}.akm")), file)?;
+        }
+    }
     for number in 0..64u8 {
-        fs::write(to.join("graph").join(format!("{number}")), [number; 40])?;
+        for target in ["graph", "qdq"] {
+            fs::write(to.join(target).join(format!("{number}")), [number; 40])?;
+        }
     }
     fs::write(to.join("wire").join("version"), version())?;
     Ok(())

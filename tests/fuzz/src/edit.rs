@@ -1,5 +1,5 @@
 //! Networks from networks. Mutated bytes of a protobuf file rarely get beyond its reader; edits of the graph do: each
-//! input of the fuzzer chooses a network of the conformance data and is read as a list of changes to it.
+//! input of the fuzzer chooses a network of the tests' data and is read as a list of changes to it.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -98,20 +98,32 @@ const FLOATS: &[f32] =
 /// Elements of a constant that an edit makes.
 const CONSTANT: usize = 4096;
 
-/// All networks of the conformance data that are small enough to be tried thousands of times.
-fn networks() -> &'static [Graph] {
-    static NETWORKS: OnceLock<Vec<Graph>> = OnceLock::new();
-    NETWORKS.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/conformance");
+/// Networks that edits begin with.
+pub struct Source {
+    /// Folder in the tests' data.
+    folder: &'static str,
+    /// Bytes of the largest file: small enough to be tried thousands of times.
+    largest: u64,
+    networks: OnceLock<Vec<Graph>>,
+}
+
+/// Float and quantized networks of the conformance data.
+pub static CONFORMANCE: Source = Source { folder: "conformance", largest: 24_000, networks: OnceLock::new() };
+/// Networks with QuantizeLinear and DequantizeLinear.
+pub static QDQ: Source = Source { folder: "qdq", largest: 80_000, networks: OnceLock::new() };
+
+fn networks(source: &'static Source) -> &'static [Graph] {
+    source.networks.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(source.folder);
         let mut found = Vec::new();
         let mut folders = vec![root];
         while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).expect("the conformance data").flatten() {
+            for entry in std::fs::read_dir(&folder).expect("the data of the tests").flatten() {
                 let path = entry.path();
                 if path.is_dir() {
                     folders.push(path);
                 } else if path.extension().is_some_and(|e| e == "onnx")
-                    && entry.metadata().is_ok_and(|m| m.len() < 24_000)
+                    && entry.metadata().is_ok_and(|m| m.len() < source.largest)
                     && let Ok(graph) = load(&path)
                 {
                     found.push((path, graph));
@@ -119,15 +131,15 @@ fn networks() -> &'static [Graph] {
             }
         }
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        assert!(found.len() > 20, "{} networks", found.len());
+        assert!(found.len() >= 10, "{} networks", found.len());
         found.into_iter().map(|(_, graph)| graph).collect()
     })
 }
 
 /// The network that these bytes stand for.
-pub fn network(bytes: &[u8]) -> Graph {
+pub fn network(source: &'static Source, bytes: &[u8]) -> Graph {
     let mut input = Unstructured::new(bytes);
-    let networks = networks();
+    let networks = networks(source);
     let number = input.int_in_range(0..=networks.len() - 1).unwrap_or(0);
     let mut graph = networks[number].clone();
     for _ in 0..16 {

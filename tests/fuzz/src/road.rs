@@ -1,13 +1,15 @@
 //! The roads a file takes once it is read.
 
 use akida_converter::calibrate::{Calibration, Range, Ranges};
-use akida_converter::import::{ImportOptions, import};
+use akida_converter::import::{ImportOptions, import, import_network};
 use akida_converter::onnx::{BRAINCHIP, Graph};
 use akida_converter::prepare::prepare;
+use akida_converter::qdq::{import_qdq, is_qdq};
 use akida_converter::quantize;
 use akida_converter::quantize::QuantizeOptions;
+use akida_runtime::hybrid::HybridModel;
 use akida_runtime::mapping::{MapOptions, map};
-use akida_runtime::model::{Model, Target};
+use akida_runtime::model::{Blob, Model, Target};
 use akida_runtime::reference::{Reference, Rules};
 use akida_simulator::Model as BoardModel;
 
@@ -23,7 +25,11 @@ pub fn graph(graph: Graph) {
                 model(&imported.model);
             }
         }
+        network(&graph);
         return;
+    }
+    if is_qdq(&graph) {
+        return qdq(graph);
     }
     let Ok((prepared, _)) = prepare(graph.clone(), None) else { return };
     let elements: usize = prepared.initializers.values().map(|tensor| tensor.len()).sum();
@@ -40,8 +46,24 @@ pub fn graph(graph: Graph) {
     else {
         return;
     };
-    let options = ImportOptions { allow_float_tail: true, require_functions: true };
-    if let Ok(imported) = import(&quantized.graph, options) {
+    network(&quantized.graph);
+}
+
+/// Imports a quantized graph in parts, some of them on the host.
+fn network(graph: &Graph) {
+    if let Ok(network) = import_network(graph, ImportOptions::default()) {
+        let mut file = Vec::new();
+        network.write(&mut file).expect("memory takes every file");
+        let read = HybridModel::read(Blob::new(file)).expect("what was written is read");
+        for (_, part) in read.boards() {
+            model(part);
+        }
+    }
+}
+
+/// Imports a network with QuantizeLinear and DequantizeLinear.
+pub fn qdq(graph: Graph) {
+    if let Ok(imported) = import_qdq(graph) {
         model(&imported.model);
     }
 }

@@ -1,8 +1,9 @@
-//! The bytes of a model file: read, mapped to every board of its target, run by the reference. Length and checksum are
+//! The bytes of a model file, of one part or of several: read, mapped to every board of its target, run by the reference. Length and checksum are
 //! put right first, as whoever makes a file in bad faith would.
 #![no_main]
 
 use akida_fuzz::road;
+use akida_runtime::hybrid::HybridModel;
 use akida_runtime::model::{Blob, Model};
 
 /// Where the header has the checksum, the length of the file, that of the metadata, and the offset of the weights.
@@ -26,7 +27,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         hasher.update(&bytes[CHECKSUM + 4..]);
         bytes[CHECKSUM..CHECKSUM + 4].copy_from_slice(&hasher.finalize().to_le_bytes());
     }
-    if let Ok(model) = Model::read(Blob::new(bytes)) {
+    if let Ok(model) = Model::read(Blob::new(bytes.clone())) {
         road::model(&model);
+    }
+    if let Ok(network) = HybridModel::read(Blob::new(bytes)) {
+        network.validate().expect("a reader gives valid networks only");
+        network.boards().for_each(|(_, model)| road::model(model));
     }
 });
