@@ -3,6 +3,7 @@
 mod support;
 
 use akida_converter::calibrate::{Calibration, Range, Ranges};
+use akida_converter::import::{ImportOptions, import_network};
 use akida_converter::onnx::Node;
 use akida_converter::quantize::QuantizeOptions;
 use akida_converter::{onnx, prepare, quantize};
@@ -57,8 +58,12 @@ fn files_that_fuzzing_found() {
         if path.extension().is_some_and(|e| e == "onnx") {
             files += 1;
             // An error or a graph, in bounded time: anything but a panic.
-            if let Ok(graph) = onnx::parse(std::fs::read(&path).unwrap().into(), "fuzzed", None) {
-                let _ = prepare::prepare(graph, None);
+            if let Ok(graph) = onnx::parse(std::fs::read(&path).unwrap().into(), "fuzzed", None)
+                && let Some(ranges) = ranges(graph.clone())
+                && let Ok(quantized) =
+                    quantize(graph, &Calibration::Ranges(&ranges), &QuantizeOptions::default(), &mut |_, _| {})
+            {
+                let _ = import_network(&quantized.graph, ImportOptions::default());
             }
         }
     }

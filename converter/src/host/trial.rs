@@ -6,7 +6,16 @@ use std::collections::HashMap;
 use akida_runtime::hybrid::{Elements, HostError, HostProgram, Port};
 
 use super::engine::{Program, zeros};
-use crate::onnx::{DType, Dim, Graph, Value, ValueType};
+use crate::onnx::{DType, Dim, Graph, Node, Value, ValueType};
+use crate::prepare::infer;
+
+/// Elements of the largest tensor on the host, for one inference: 256 MiB of floats.
+const LARGEST: usize = 1 << 26;
+/// Operators that make more of little, where inference does not know how much.
+const GROWING: [&str; 9] =
+    ["ConstantOfShape", "Expand", "Tile", "Pad", "Range", "OneHot", "Resize", "Upsample", "EyeLike"];
+/// Largest factor of a Resize.
+const SCALE: f32 = 64.0;
 
 /// What a trial found out of a tensor: its dimensions for a batch of 1, and its elements.
 pub(crate) type Made = HashMap<String, Port>;
@@ -15,6 +24,9 @@ pub(crate) type Made = HashMap<String, Port>;
 pub(crate) fn trial(graph: &Graph, inputs: &[Port], wanted: &[String]) -> Result<Made, HostError> {
     let mut graph = graph.clone();
     graph.inputs = inputs.iter().map(value).collect();
+    let mut sized = graph.clone();
+    infer(&mut sized).map_err(|e| HostError(e.to_string()))?;
+    sized.nodes.iter().try_for_each(|node| bounded(&sized, node))?;
     let bytes = graph.to_bytes().map_err(|e| HostError(e.to_string()))?;
     let names: Vec<&str> = inputs.iter().map(|port| port.name.as_str()).collect();
     let outputs: Vec<&str> = wanted.iter().map(String::as_str).collect();
@@ -25,6 +37,42 @@ pub(crate) fn trial(graph: &Graph, inputs: &[Port], wanted: &[String]) -> Result
         (name.clone(), Port { name: name.clone(), dims: values.dims().to_vec(), elements: values.elements() })
     };
     Ok(wanted.iter().zip(made).map(port).collect())
+}
+
+/// That a node's outputs are of a size one would want: a run is no way to find out.
+fn bounded(graph: &Graph, node: &Node) -> Result<(), HostError> {
+    let refuse = |what: String| {
+        let (name, op) = (&node.name, &node.op);
+        Err(HostError(format!("node '{name}' ({op}) makes {what}, more than {LARGEST} elements are not computed")))
+    };
+    for output in &node.outputs {
+        let shape = graph.value_type(output).and_then(|ty| ty.shape);
+        if let Some(dims) = shape.and_then(|dims| dims.iter().map(Dim::fixed).collect::<Option<Vec<usize>>>()) {
+            if dims.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim)).is_none_or(|n| n > LARGEST) {
+                return refuse(format!("'{output}' of {dims:?}"));
+            }
+            continue;
+        }
+        if !GROWING.contains(&node.op.as_str()) {
+            continue;
+        }
+        // What it is given decides: sizes as integers, or factors.
+        for name in &node.inputs {
+            let Some(tensor) = graph.initializers.get(name).filter(|tensor| tensor.dims().len() <= 1) else { continue };
+            if let Ok(sizes) = tensor.values::<i64>(name) {
+                let all = sizes.iter().try_fold(1u64, |n, &v| n.checked_mul(v.unsigned_abs().max(1)));
+                if all.is_none_or(|n| n > LARGEST as u64) {
+                    return refuse(format!("what '{name}' of {sizes:?} asks for"));
+                }
+            } else if node.is("Resize") || node.is("Upsample") {
+                let factors = tensor.values::<f32>(name).unwrap_or_default();
+                if factors.iter().any(|factor| !(factor.abs() <= SCALE)) {
+                    return refuse(format!("what '{name}' of {factors:?} asks for"));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A port as ONNX declares it.

@@ -1,0 +1,105 @@
+"""QuantizeML and `akida-convert quantize` in turns. See `run`.
+
+With arguments MODEL SAMPLES it is one turn of the peer: it prints seconds and the most memory in use (MiB).
+"""
+
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+DATA = pathlib.Path("tests/data/conformance")
+SMALL = ["mnist_cnn", "resnet8", "mobilenet_v1_025", "ds_cnn_kws"]
+LARGE = ["200-megabytes", "10000-nodes"]
+# Samples for the large files, where calibration is not what is measured.
+FEW = 8
+# A turn that takes longer is ended and told.
+LIMIT = 1800
+
+
+def peer_turn(model, samples):
+    import onnx
+    from quantizeml.models import quantize
+
+    graph, samples = onnx.load(model), np.load(samples)
+    start = time.perf_counter()
+    quantize(graph, samples=samples, num_samples=len(samples), batch_size=min(len(samples), 32))
+    seconds = time.perf_counter() - start
+    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def their_turn(model, samples):
+    command = [sys.executable, __file__, str(model), str(samples)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=environment)
+    except subprocess.TimeoutExpired:
+        return f"over {LIMIT} s", None
+    if ended.returncode:
+        return (ended.stderr.strip().splitlines() or ["?"])[-1][:80], None
+    seconds, memory = ended.stdout.split()[-2:]
+    return float(seconds), float(memory)
+
+
+def our_turn(tool, model, samples, out):
+    start = time.perf_counter()
+    process = subprocess.Popen([tool, "quantize", model, "--target", "akida2", "--samples", samples, "-o", out, "--quiet"])
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"akida-convert ended with {status} for {model}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def best(turns):
+    """Least time with its memory; the reason where there is none."""
+    good = [turn for turn in turns if turn[1] is not None]
+    return min(good) if good else turns[0]
+
+
+def main():
+    tool, large, rounds = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
+    print("| file | samples | akida-convert | memory | QuantizeML 1.2.5 | memory | ratio |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        files = [(name, DATA / name / "model.onnx", None) for name in SMALL]
+        files += [(name, large / f"{name}.onnx", FEW) for name in LARGE]
+        for name, model, few in files:
+            samples = scratch / f"{name}.npy"
+            if few is None:
+                arrays = np.load(DATA / name / "calib.npz")
+                array = arrays[arrays.files[0]].astype(np.float32)
+                if array.ndim == 3:
+                    array = (array / np.float32(255) - np.float32(0.1307))[:, None] / np.float32(0.3081)
+            else:
+                import onnx
+
+                dims = onnx.load(model, load_external_data=False).graph.input[0].type.tensor_type.shape.dim[1:]
+                array = np.random.default_rng(1).random((few, *(d.dim_value for d in dims)), dtype=np.float32)
+            np.save(samples, array)
+            ours, theirs = [], []
+            for turn in range(rounds if few is None else 1):
+                for peer in [ours, theirs] if turn % 2 == 0 else [theirs, ours]:
+                    if peer is ours:
+                        ours.append(our_turn(tool, str(model), str(samples), str(scratch / "out.akm")))
+                    else:
+                        theirs.append(their_turn(model, samples))
+            (seconds, memory), (their_seconds, their_memory) = best(ours), best(theirs)
+            if their_memory is None:
+                peer, ratio = f"{their_seconds} | ", ""
+            else:
+                peer, ratio = f"{their_seconds:.2f} s | {their_memory:.0f} MiB", f"**{their_seconds / seconds:.1f}**"
+            print(f"| {name} | {len(array)} | {seconds:.2f} s | {memory:.0f} MiB | {peer} | {ratio} |", flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        peer_turn(sys.argv[1], sys.argv[2])
+    else:
+        main()
