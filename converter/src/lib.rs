@@ -9,6 +9,7 @@
 pub mod akida1;
 pub mod calibrate;
 pub mod compare;
+mod contained;
 mod convert;
 pub mod host;
 pub mod import;

@@ -5,6 +5,7 @@ use rten_tensor::prelude::*;
 
 use super::CalibrateError;
 use super::plain::{Memory, Plain, plain};
+use crate::contained::contained;
 use crate::onnx::{DType, Graph};
 
 /// A float tensor of one sample.
@@ -39,8 +40,8 @@ impl FloatNetwork {
         let Plain { graph, memories } = plain(prepared)?;
         let fail = |action| move |reason: String| CalibrateError::Runtime { action, reason };
         let bytes = graph.to_bytes()?;
-        let model = ModelOptions::with_all_ops().enable_optimization(false).load(bytes);
-        let model = model.map_err(|e| fail("load")(e.to_string()))?;
+        let load = || ModelOptions::with_all_ops().enable_optimization(false).load(bytes).map_err(|e| e.to_string());
+        let model = contained(load).map_err(fail("load"))?;
         let id = |name: &str| model.node_id(name).map_err(|e| fail("find a tensor of")(e.to_string()));
         let input = id(&graph.inputs[0].name)?;
         let shape = prepared.inputs[0].ty.without_batch().unwrap_or_default();
@@ -73,7 +74,8 @@ impl FloatNetwork {
                 inputs.push((*id, value(&memory.shape, frame.clone())?.into()));
             }
         }
-        let outputs = self.model.run(inputs, &self.ids, None).map_err(|e| fail(e.to_string()))?;
+        let run = || self.model.run(inputs, &self.ids, None).map_err(|e| e.to_string());
+        let outputs = contained(run).map_err(fail)?;
         let mut tensors = Vec::with_capacity(outputs.len());
         for (name, output) in self.names.iter().zip(outputs) {
             let Some(tensor) = output.into_tensor::<f32>() else { continue };

@@ -5,6 +5,8 @@ use ndarray::{ArrayD, IxDyn};
 use rten::{Model, ModelOptions, NodeId, Value, ValueOrView};
 use rten_tensor::prelude::*;
 
+use crate::contained::contained;
+
 /// What the bytes of a segment are: an ONNX file.
 pub const FORMAT: &str = "onnx";
 
@@ -37,7 +39,8 @@ pub struct Program {
 impl Program {
     /// Loads a file and finds its tensors.
     pub fn load(bytes: Vec<u8>, inputs: &[&str], outputs: &[&str]) -> Result<Self, HostError> {
-        let model = ModelOptions::with_all_ops().load(bytes).map_err(|e| HostError(e.to_string()))?;
+        let load = || ModelOptions::with_all_ops().load(bytes).map_err(|e| e.to_string());
+        let model = contained(load).map_err(HostError)?;
         let find = |names: &[&str]| {
             let id = |name: &&str| model.node_id(name).map_err(|e| HostError(e.to_string()));
             names.iter().map(id).collect::<Result<Vec<_>, _>>()
@@ -65,7 +68,8 @@ impl HostProgram for Program {
             };
             fed.push((*id, value.into()));
         }
-        let outputs = self.model.run(fed, &self.outputs, None).map_err(|e| fail(&e))?;
+        let run = || self.model.run(fed, &self.outputs, None).map_err(|e| e.to_string());
+        let outputs = contained(run).map_err(HostError)?;
         outputs.into_iter().map(taken).collect()
     }
 }

@@ -5,7 +5,7 @@ use akida_converter::import::{ImportOptions, import};
 use akida_converter::onnx::parse;
 use akida_fuzz::road;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+libfuzzer_sys::fuzz_target!(init: akida_fuzz::let_the_float_runtime_fail(), |bytes: &[u8]| {
     let Ok(graph) = parse(bytes.to_vec().into(), "fuzz.onnx", None) else { return };
     for require_functions in [true, false] {
         if let Ok(imported) = import(&graph, ImportOptions { allow_float_tail: true, require_functions }) {
