@@ -89,7 +89,15 @@ impl Inference<'_> {
                 return Err(format!("attribute {name} holds {value}; the limit is {LARGEST}"));
             }
         }
-        Ok(())
+        let least = match self.node.op.as_str() {
+            "Conv" | "ConvTranspose" => 3,
+            "Gemm" => 2,
+            _ => return Ok(()),
+        };
+        match self.shapes.get(1).and_then(Option::as_ref).map(Vec::len) {
+            Some(rank) if rank < least => Err(format!("weights of {rank} dimensions; there are at least {least}")),
+            _ => Ok(()),
+        }
     }
 
     fn shape(&self) -> Result<Shape, String> {
