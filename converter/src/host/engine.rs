@@ -39,7 +39,19 @@ pub struct Program {
 impl Program {
     /// Loads a file and finds its tensors.
     pub fn load(bytes: Vec<u8>, inputs: &[&str], outputs: &[&str]) -> Result<Self, HostError> {
-        let load = || ModelOptions::with_all_ops().load(bytes).map_err(|e| e.to_string());
+        Self::read(bytes, inputs, outputs, true)
+    }
+
+    /// The same, computing nothing before it runs.
+    pub(super) fn plain(bytes: Vec<u8>, inputs: &[&str], outputs: &[&str]) -> Result<Self, HostError> {
+        Self::read(bytes, inputs, outputs, false)
+    }
+
+    fn read(bytes: Vec<u8>, inputs: &[&str], outputs: &[&str], optimize: bool) -> Result<Self, HostError> {
+        let load = || {
+            let mut options = ModelOptions::with_all_ops();
+            options.enable_optimization(optimize).load(bytes).map_err(|e| e.to_string())
+        };
         let model = contained(load).map_err(HostError)?;
         let find = |names: &[&str]| {
             let id = |name: &&str| model.node_id(name).map_err(|e| HostError(e.to_string()));

@@ -1,5 +1,6 @@
 //! Host segments: float operators of a network, as ONNX, computed by the float runtime that calibration uses (rten).
 
+mod bound;
 mod engine;
 mod trial;
 
