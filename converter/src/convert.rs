@@ -1,6 +1,6 @@
 //! The whole way: from a float graph to a quantized one, and to a model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use akida_runtime::hybrid::HybridModel;
 
@@ -45,6 +45,8 @@ pub struct Quantized {
     pub prepared: Graph,
     /// Ranges of the prepared graph's tensors that were used.
     pub ranges: Ranges,
+    /// The file of a cache they come from.
+    pub known_ranges: Option<PathBuf>,
     /// What a user should know.
     pub warnings: Vec<Warning>,
 }
@@ -71,14 +73,22 @@ pub fn quantize_observed(
     check_float(&graph)?;
     let own_shape = graph.inputs.first().and_then(|input| input.ty.without_batch());
     let shape = match calibration {
-        Calibration::Samples(samples) => Some(samples.shape().get(1..).unwrap_or(&[]).to_vec()),
+        Calibration::Samples(samples) | Calibration::Cached(samples, _) => {
+            Some(samples.shape().get(1..).unwrap_or(&[]).to_vec())
+        }
         Calibration::Ranges(_) | Calibration::Random(_) => options.input_shape.clone().or(own_shape),
     };
     let (prepared, mut warnings) = prepare_observed(graph, shape.as_deref(), watch)?;
     check_prepared(&prepared, options)?;
+    let mut known_ranges = None;
     let ranges = match calibration {
         Calibration::Ranges(ranges) => (*ranges).clone(),
         Calibration::Samples(samples) => observe(&prepared, samples.view(), progress)?,
+        Calibration::Cached(samples, cache) => {
+            let (ranges, known) = cache.observe(&prepared, samples.view(), progress)?;
+            known_ranges = known;
+            ranges
+        }
         Calibration::Random(count) => {
             if !options.per_tensor {
                 warnings.push(Warning::RandomSamples);
@@ -91,7 +101,7 @@ pub fn quantize_observed(
     let (graph, more) = quantize_prepared(&prepared, &ranges, options)?;
     watch(Stage::Quantized, &graph);
     warnings.extend(more);
-    Ok(Quantized { graph, prepared, ranges, warnings })
+    Ok(Quantized { graph, prepared, ranges, known_ranges, warnings })
 }
 
 /// A network, and how it came about.

@@ -74,7 +74,7 @@ fn files_that_fuzzing_found() {
 fn operators_without_inputs_are_refused() {
     let mut graph = onnx::load(&support::data().join("negative/zero_filter/model.onnx")).unwrap();
     let output = graph.outputs[0].name.clone();
-    graph.nodes = vec![Node::new("Relu", &[], &output)];
+    graph.nodes = vec![Node::new("Relu", &[], &output)].into();
     let error = onnx::parse(graph.to_bytes().unwrap().into(), "sourceless", None).unwrap_err();
     assert!(error.to_string().contains("no input"), "{error}");
 }

@@ -1,6 +1,8 @@
 //! Float networks, run by a pure-Rust ONNX runtime: what calibration observes and comparison compares with.
 
-use rten::{Model, ModelOptions, NodeId, Value, ValueOrView};
+use std::sync::Arc;
+
+use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::prelude::*;
 
 use super::CalibrateError;
@@ -21,7 +23,9 @@ pub struct FloatTensor {
 
 /// A loaded float graph and what it remembers between samples.
 pub struct FloatNetwork {
-    model: Model,
+    model: Arc<Model>,
+    /// Threads of its own; none for those all of the process share.
+    threads: Option<Arc<ThreadPool>>,
     input: NodeId,
     /// Dimensions of the input without the batch.
     shape: Vec<usize>,
@@ -55,7 +59,21 @@ impl FloatNetwork {
                 Ok((memory, ids, zeros))
             })
             .collect::<Result<_, CalibrateError>>()?;
-        Ok(Self { input, shape, names, ids, memories, model })
+        Ok(Self { input, shape, names, ids, memories, model: Arc::new(model), threads: None })
+    }
+
+    /// The same network for another thread, computed on one thread; None when a sample's result depends on the samples
+    /// before it.
+    pub fn twin(&self) -> Option<Self> {
+        self.memories.is_empty().then(|| Self {
+            model: Arc::clone(&self.model),
+            threads: Some(Arc::new(ThreadPool::with_num_threads(1))),
+            input: self.input,
+            shape: self.shape.clone(),
+            names: self.names.clone(),
+            ids: self.ids.clone(),
+            memories: Vec::new(),
+        })
     }
 
     /// Runs the next sample, in the layout of the graph's input, and gives all its float tensors, the input first.
@@ -74,7 +92,8 @@ impl FloatNetwork {
                 inputs.push((*id, value(&memory.shape, frame.clone())?.into()));
             }
         }
-        let run = || self.model.run(inputs, &self.ids, None).map_err(|e| e.to_string());
+        let options = self.threads.as_ref().map(|pool| RunOptions::default().with_thread_pool(Some(Arc::clone(pool))));
+        let run = || self.model.run(inputs, &self.ids, options).map_err(|e| e.to_string());
         let outputs = contained(run).map_err(fail)?;
         let mut tensors = Vec::with_capacity(outputs.len());
         for (name, output) in self.names.iter().zip(outputs) {

@@ -1,5 +1,6 @@
 //! Observing the ranges of a float graph's tensors (quantization.md 3).
 
+mod cache;
 mod engine;
 mod error;
 mod npz;
@@ -8,6 +9,7 @@ mod plain;
 mod random;
 mod ranges;
 
+pub use cache::RangeCache;
 pub use engine::{FloatNetwork, FloatTensor};
 pub use error::CalibrateError;
 pub use npz::{RangesFileError, load_ranges, save_ranges};
@@ -24,6 +26,8 @@ use ndarray::ArrayViewD;
 pub enum Calibration<'a> {
     /// Observed on these samples: batch first, in the layout of the graph's input.
     Samples(ArrayViewD<'a, f32>),
+    /// The same, when they are not known from an earlier time.
+    Cached(ArrayViewD<'a, f32>, &'a RangeCache),
     /// Given, by tensor of the prepared graph.
     Ranges(&'a Ranges),
     /// Observed on so many samples of [`random_samples`].

@@ -1,5 +1,8 @@
 //! Running a float graph over samples and keeping the extremes of all its tensors.
 
+use std::panic::resume_unwind;
+use std::thread::available_parallelism;
+
 use ndarray::{ArrayViewD, Axis};
 
 use super::{CalibrateError, FloatNetwork, Range, Ranges};
@@ -25,22 +28,64 @@ pub fn observe(
     if count == 0 {
         return Err(CalibrateError::Empty);
     }
-    let mut network = FloatNetwork::new(graph)?;
-    let mut ranges = Ranges::new();
+    let network = FloatNetwork::new(graph)?;
     progress(0, count);
-    for (number, sample) in samples.axis_iter(Axis(0)).enumerate() {
-        let values: Vec<f32> = sample.iter().copied().collect();
-        if values.iter().any(|v| !v.is_finite()) {
-            return Err(CalibrateError::NotFinite { sample: number });
+    let all = available_parallelism().map_or(1, usize::from).min(count);
+    let mut workers: Vec<FloatNetwork> = (1..all).filter_map(|_| network.twin()).collect();
+    // Alone it computes on all threads.
+    workers.push(if workers.is_empty() { network } else { network.twin().unwrap_or(network) });
+    let (hand, numbers) = crossbeam_channel::unbounded::<usize>();
+    (0..count).for_each(|number| hand.send(number).unwrap_or_default());
+    drop(hand);
+    let (tell, told) = crossbeam_channel::unbounded();
+    let parts = std::thread::scope(|scope| {
+        let spawn = |mut worker: FloatNetwork| {
+            let (numbers, tell, samples) = (numbers.clone(), tell.clone(), samples.view());
+            scope.spawn(move || {
+                let mut ranges = Ranges::new();
+                for number in numbers {
+                    // The first sample that fails is the one that is told: those before it were handed out before it.
+                    see(&mut worker, samples.index_axis(Axis(0), number), number, &mut ranges)
+                        .map_err(|e| (number, e))?;
+                    tell.send(()).unwrap_or_default();
+                }
+                Ok::<_, (usize, CalibrateError)>(ranges)
+            })
+        };
+        let workers: Vec<_> = workers.into_iter().map(spawn).collect();
+        drop(tell);
+        told.iter().enumerate().for_each(|(done, ())| progress(done + 1, count));
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect::<Vec<_>>()
+    });
+    let mut ranges = Ranges::new();
+    let mut failed: Option<(usize, CalibrateError)> = None;
+    for part in parts {
+        match part {
+            Ok(part) => part.iter().for_each(|(name, range)| ranges.merge(name, range.clone())),
+            Err(error) if failed.as_ref().is_none_or(|first| error.0 < first.0) => failed = Some(error),
+            Err(_) => {}
         }
-        for tensor in network.run(values)? {
-            if let Some(range) = extremes(&tensor.dims, &tensor.values) {
-                ranges.merge(&tensor.name, range);
-            }
-        }
-        progress(number + 1, count);
     }
-    Ok(ranges)
+    failed.map_or(Ok(ranges), |(_, error)| Err(error))
+}
+
+/// Runs one sample and widens the ranges.
+fn see(
+    network: &mut FloatNetwork,
+    sample: ArrayViewD<f32>,
+    number: usize,
+    ranges: &mut Ranges,
+) -> Result<(), CalibrateError> {
+    let values: Vec<f32> = sample.iter().copied().collect();
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err(CalibrateError::NotFinite { sample: number });
+    }
+    for tensor in network.run(values)? {
+        if let Some(range) = extremes(&tensor.dims, &tensor.values) {
+            ranges.merge(&tensor.name, range);
+        }
+    }
+    Ok(())
 }
 
 /// Smallest and largest value, per channel for tensors of more than two dimensions. NaN is passed over.

@@ -4,7 +4,7 @@
 //! of frames read earlier frames from additional inputs, which whoever runs the graph feeds.
 
 use super::CalibrateError;
-use crate::onnx::{BRAINCHIP, DType, Graph, Node, Tensor, Value, ValueType};
+use crate::onnx::{BRAINCHIP, DType, Graph, Node, Nodes, Tensor, Value, ValueType};
 
 /// A tensor whose earlier values are inputs: `inputs[0]` is the frame before this one, and so on.
 pub struct Memory {
@@ -39,7 +39,7 @@ pub fn plain(graph: &Graph) -> Result<Plain, CalibrateError> {
 
 /// Spells out the operators of our own, and leaves the inputs as they are.
 pub fn spelled_out(graph: &Graph) -> Result<Plain, CalibrateError> {
-    let mut out = Graph { nodes: Vec::new(), functions: Vec::new(), ..graph.clone() };
+    let mut out = Graph { nodes: Nodes::default(), functions: Vec::new(), ..graph.clone() };
     out.opsets.shift_remove(BRAINCHIP);
     let mut memories: Vec<Memory> = Vec::new();
     for node in &graph.nodes {

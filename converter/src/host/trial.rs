@@ -87,7 +87,8 @@ mod tests {
                 Node::new("Shape", &["some"], "sizes"),
                 Node::new("Add", &["sizes", "factor"], "repeats"),
                 Node::new("Tile", &["y", "repeats"], "out"),
-            ];
+            ]
+            .into();
             graph.outputs = vec![Value { name: "out".into(), ty: ValueType::default() }];
             let input = Port { name: "x".into(), dims: vec![1, 4], elements: Elements::F32 };
             let found = trial(&graph, &[input], &["out".into()]);

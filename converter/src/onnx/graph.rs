@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use indexmap::IndexMap;
 
-use super::{DType, Tensor};
+use super::{DType, Nodes, Tensor};
 
 /// Domain of the fused integer operators of quantization.md 2.2.
 pub const BRAINCHIP: &str = "com.brainchip";
@@ -29,7 +29,7 @@ pub struct Graph {
     /// Constants.
     pub initializers: IndexMap<String, Tensor>,
     /// Nodes.
-    pub nodes: Vec<Node>,
+    pub nodes: Nodes,
     /// Model-local functions.
     pub functions: Vec<Function>,
 }
@@ -255,13 +255,12 @@ impl Graph {
 
     /// Number of the node that makes `tensor`.
     pub fn producer(&self, tensor: &str) -> Option<usize> {
-        self.nodes.iter().position(|node| node.outputs.iter().any(|output| output == tensor))
+        self.nodes.producer(tensor)
     }
 
     /// Numbers of the nodes that use `tensor`, each once.
     pub fn consumers(&self, tensor: &str) -> Vec<usize> {
-        let uses = |node: &Node| node.inputs.iter().any(|input| input == tensor);
-        (0..self.nodes.len()).filter(|&n| uses(&self.nodes[n])).collect()
+        self.nodes.consumers(tensor)
     }
 
     /// Whether `tensor` is an output of the graph.

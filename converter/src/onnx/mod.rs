@@ -8,6 +8,7 @@ mod error;
 mod external;
 mod graph;
 mod limits;
+mod nodes;
 mod print;
 mod proto;
 mod read;
@@ -16,6 +17,7 @@ mod write;
 
 pub use error::OnnxError;
 pub use graph::{Attribute, BRAINCHIP, Dim, Function, Graph, Node, Value, ValueType};
+pub use nodes::Nodes;
 pub use print::node as print_node;
 pub use read::{load, parse};
 pub(crate) use write::write_whole;

@@ -1,6 +1,6 @@
 //! What rewrites have in common: looking around in a graph and changing it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ndarray::{ArrayD, IxDyn};
 
@@ -202,22 +202,38 @@ pub fn set_ints(node: &mut Node, name: &str, values: Vec<i64>) {
 /// Puts the nodes into an order in which every tensor is made before it is read, changing as little as possible.
 /// False when there is none.
 pub fn sort(graph: &mut Graph) -> bool {
-    let mut known: HashSet<String> = graph.initializers.keys().cloned().collect();
-    known.extend(graph.inputs.iter().map(|input| input.name.clone()));
-    let mut waiting: Vec<Node> = std::mem::take(&mut graph.nodes);
-    loop {
-        let ready = |node: &Node| node.inputs.iter().all(|name| name.is_empty() || known.contains(name));
-        match waiting.iter().position(ready) {
-            Some(next) => {
-                let node = waiting.remove(next);
-                known.extend(node.outputs.iter().cloned());
-                graph.nodes.push(node);
-            }
-            None => {
-                let done = waiting.is_empty();
-                graph.nodes.append(&mut waiting);
-                return done;
+    let made: HashSet<String> =
+        graph.initializers.keys().chain(graph.inputs.iter().map(|input| &input.name)).cloned().collect();
+    // For each node how many of its inputs are not made yet, and who waits for a tensor.
+    let mut missing = Vec::with_capacity(graph.nodes.len());
+    let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut ready = BTreeSet::new();
+    for (number, node) in graph.nodes.iter().enumerate() {
+        let inputs: Vec<&String> =
+            node.inputs.iter().filter(|name| !name.is_empty() && !made.contains(*name)).collect();
+        missing.push(inputs.len());
+        if inputs.is_empty() {
+            ready.insert(number);
+        }
+        inputs.into_iter().for_each(|name| waiting.entry(name).or_default().push(number));
+    }
+    let mut order = Vec::with_capacity(graph.nodes.len());
+    while let Some(number) = ready.pop_first() {
+        order.push(number);
+        for output in &graph.nodes[number].outputs {
+            for reader in waiting.remove(output.as_str()).unwrap_or_default() {
+                missing[reader] -= 1;
+                if missing[reader] == 0 {
+                    ready.insert(reader);
+                }
             }
         }
     }
+    let done = order.len() == graph.nodes.len();
+    if !order.is_sorted() || !done {
+        let left: Vec<usize> = (0..missing.len()).filter(|&number| missing[number] > 0).collect();
+        let mut nodes: Vec<Option<Node>> = std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
+        graph.nodes = order.into_iter().chain(left).filter_map(|number| nodes[number].take()).collect();
+    }
+    done
 }

@@ -130,7 +130,7 @@ fn activations(graph: &mut Graph) -> Result<HashMap<String, Quantization>, QdqEr
             kept.push(node);
         }
     }
-    graph.nodes = kept;
+    graph.nodes = kept.into();
     restore_outputs(graph, &renamed, &mut said)?;
     Ok(said)
 }

@@ -61,7 +61,7 @@ pub fn tail(quantized: &Graph) -> Result<Option<FloatNetwork>, Failed> {
     let graph = Graph {
         inputs: vec![Value { name: input.clone(), ty }],
         functions: Vec::new(),
-        nodes: float,
+        nodes: float.into(),
         ..quantized.clone()
     };
     Ok(Some(FloatNetwork::new(&graph)?))

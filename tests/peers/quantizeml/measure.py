@@ -48,7 +48,7 @@ def their_turn(model, samples):
 
 def our_turn(tool, model, samples, out):
     start = time.perf_counter()
-    process = subprocess.Popen([tool, "quantize", model, "--target", "akida2", "--samples", samples, "-o", out, "--quiet"])
+    process = subprocess.Popen([tool, "quantize", model, "--target", "akida2", "--samples", samples, "-o", out, "--quiet", "--no-cache"])
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status:

@@ -61,6 +61,9 @@ pub struct Quantize {
     /// ... beside a case.json that lists the tensors (`calibration_ranges`)
     #[arg(long, value_name = "FILE.npz")]
     pub ranges: Option<PathBuf>,
+    /// Calibrate even when the ranges of this network on these samples are known from an earlier time
+    #[arg(long)]
+    pub no_cache: bool,
     /// Also write the quantized graph as ONNX
     #[arg(long, value_name = "Q.onnx")]
     pub save_quantized: Option<PathBuf>,

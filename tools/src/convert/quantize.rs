@@ -1,9 +1,9 @@
 //! `akida-convert quantize` and `akida-convert import`.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use akida_converter::calibrate::{Calibration, load_ranges};
+use akida_converter::calibrate::{Calibration, RangeCache, load_ranges};
 use akida_converter::import::{self, ImportOptions};
 use akida_converter::onnx::{self, DType, Graph};
 use akida_converter::prepare::prepare_observed;
@@ -39,6 +39,10 @@ pub fn run(args: &Quantize, common: &Common, out: &mut dyn Write) -> Result<Exit
     let Converted { network, quantized } = &converted;
     for warning in &quantized.warnings {
         common.notice(format_args!("warning: {warning}"));
+    }
+    if let Some(file) = &quantized.known_ranges {
+        let file = file.display();
+        common.notice(format_args!("ranges are known from an earlier time ({file}); --no-cache observes them again"));
     }
     if let Some(path) = &args.save_quantized {
         quantized.graph.save(path)?;
@@ -102,7 +106,18 @@ fn convert(args: &Quantize, common: &Common, dumps: &mut Dumps) -> Result<Conver
         })?;
         return through(&args.model, &Calibration::Ranges(&ranges), &options, common, dumps);
     }
-    through(&args.model, &Calibration::Samples(read_samples(args)?.view()), &options, common, dumps)
+    let samples = read_samples(args)?;
+    match cache().filter(|_| !args.no_cache) {
+        Some(cache) => through(&args.model, &Calibration::Cached(samples.view(), &cache), &options, common, dumps),
+        None => through(&args.model, &Calibration::Samples(samples.view()), &options, common, dumps),
+    }
+}
+
+/// Ranges known from earlier times, in the user's own cache folder; None when there is no such folder.
+fn cache() -> Option<RangeCache> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    Some(RangeCache::new(caches.join("akida/ranges")))
 }
 
 /// Calibration samples as the network takes them.

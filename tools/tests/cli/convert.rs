@@ -1,6 +1,7 @@
 //! `akida-convert`: what it writes and prints.
 
 use std::fs;
+use std::path::Path;
 
 use akida_tools::arrays::Array;
 
@@ -49,6 +50,29 @@ fn calibrating_with_samples_works_from_npz() {
         .expect(65, "uint8");
     let quantize = "quantize {} --target akida2 --samples {} -o {} --mean 0.5 --std 0.5";
     akida_convert(quantize, &[&case("model.onnx"), &digits, &model]).ok();
+}
+
+/// Ranges are observed once for a network and its samples, and the model is the same from the cache.
+#[test]
+fn ranges_are_kept_for_the_next_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let convert = |options: &str, model: &Path| {
+        let line = format!("quantize {{}} --target akida2 --samples {{}} -o {{}} {options}");
+        let paths = [&*case("model.onnx"), &*case("calib.npz"), model];
+        let mut command = command(env!("CARGO_BIN_EXE_akida-convert"), &line, &paths);
+        command.env("XDG_CACHE_HOME", dir.path());
+        (run(command).ok().err, fs::read(model).unwrap())
+    };
+    let model = dir.path().join("m.akm");
+    let (said, first) = convert("--no-cache", &model);
+    assert!(!said.contains("known") && !dir.path().join("akida").exists(), "{said}");
+    for known in [false, true] {
+        let (said, again) = convert("", &model);
+        assert_eq!(said.contains("known from an earlier time"), known, "{said}");
+        assert!(again == first);
+    }
+    let kept: Vec<_> = fs::read_dir(dir.path().join("akida/ranges")).unwrap().collect();
+    assert_eq!(kept.len(), 1);
 }
 
 /// The tutorial network with 4 bits on a simulated AKD1000, nothing on the host.

@@ -72,7 +72,12 @@ pub fn akida_sim(arguments: &str, paths: &[&Path]) -> Ended {
 pub fn command(program: &str, arguments: &str, paths: &[&Path]) -> Command {
     let mut paths = paths.iter();
     let mut command = Command::new(program);
-    command.env_remove("RUST_LOG").env_remove("AKIDA_DEVICE").stdin(Stdio::null());
+    command
+        .env_remove("RUST_LOG")
+        .env_remove("AKIDA_DEVICE")
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("HOME")
+        .stdin(Stdio::null());
     for argument in arguments.split_whitespace() {
         match argument {
             "{}" => command.arg(paths.next().expect("a path for each {}")),
