@@ -53,8 +53,8 @@ impl ListLayout {
     /// The kernel driver's 4 MB layout: 10921 data elements a list \[K\]. What the AKD1000 is driven with here.
     pub const LARGE: Self =
         Self { base: MEMORY, offsets: [0, 0x4_0000, 0x8_0000, 0xC_0000], len: 0x4_0000, reserved: 0x40_0000 };
-    /// Ours, for the AKD1500, whose memory is too small for [`LARGE`](Self::LARGE): 41 data elements a list.
-    pub const SMALL: Self = Self { base: MEMORY, offsets: [0, 0x400, 0x800, 0xC00], len: 0x400, reserved: 0x1000 };
+    /// Ours, for the AKD1500, whose memory is too small for [`LARGE`](Self::LARGE): 169 data elements a list.
+    pub const SMALL: Self = Self { base: MEMORY, offsets: [0, 0x1000, 0x2000, 0x3000], len: 0x1000, reserved: 0x4000 };
 
     /// The layout a chip is driven with.
     pub const fn of(chip: Chip) -> Self {

@@ -90,7 +90,7 @@ pub fn interrupt(board: Arc<dyn Board>) -> Result<Option<Wake>> {
     let options = TransportOptions {
         timeout: Duration::from_secs(2),
         completion: Completion::Interrupt,
-        element_bytes: DeviceOptions::default().element_bytes,
+        ..TransportOptions::default()
     };
     let counting = Arc::new(Counting { board, wakes: AtomicU64::new(0) });
     let transport = match PcieTransport::open(counting.clone(), options) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use akida_hal::board::Wake;
-use akida_hal::device::{Completion, ELEMENT_BYTES, KERNEL_ELEMENT_BYTES};
+use akida_hal::device::{ELEMENT_BYTES, KERNEL_ELEMENT_BYTES};
 use akida_hal::dma::{DmaBuffer, DmaMemory, Unmap};
 use akida_hal::selftest::{self, Verdict};
 use akida_hal::transport::{PcieTransport, Segment, Transport, TransportOptions};
@@ -64,7 +64,7 @@ fn open(board: &Arc<dyn Board>) -> Result<PcieTransport, String> {
 
 fn open_with(board: &Arc<dyn Board>, element_bytes: u32) -> Result<PcieTransport, String> {
     let timeout = Duration::from_secs(5);
-    let options = TransportOptions { timeout, completion: Completion::Poll, element_bytes };
+    let options = TransportOptions { timeout, element_bytes, ..TransportOptions::default() };
     PcieTransport::open(board.clone(), options).map_err(|e| format!("opening: {e}"))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use akida_hal::Board;
-use akida_hal::device::{Completion, ELEMENT_BYTES, KERNEL_ELEMENT_BYTES};
+use akida_hal::device::{ELEMENT_BYTES, KERNEL_ELEMENT_BYTES};
 use akida_hal::transport::{PcieTransport, Segment, Transport, TransportOptions};
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -80,7 +80,9 @@ fn cost(bytes: usize, work: impl FnOnce() -> Result<(), String>) -> Result<Cost,
 }
 
 fn open(board: &Arc<dyn Board>, element_bytes: u32) -> Result<PcieTransport, String> {
-    let options = TransportOptions { timeout: Duration::from_secs(5), completion: Completion::Poll, element_bytes };
+    // One word read back, as the kernel driver does, where it is its manner that is measured.
+    let read_back = element_bytes != KERNEL_ELEMENT_BYTES;
+    let options = TransportOptions { element_bytes, read_back, ..TransportOptions::default() };
     PcieTransport::open(board.clone(), options).map_err(|e| e.to_string())
 }
 

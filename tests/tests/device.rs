@@ -28,7 +28,12 @@ fn device(board: &Arc<SimBoard>) -> Device {
 }
 
 fn transport(board: &Arc<SimBoard>, completion: Completion) -> PcieTransport {
-    let options = TransportOptions { timeout: Duration::from_secs(2), completion, element_bytes: 1024 };
+    let options = TransportOptions {
+        timeout: Duration::from_secs(2),
+        completion,
+        element_bytes: 1024,
+        ..TransportOptions::default()
+    };
     PcieTransport::open(board.clone(), options).expect("the transport opens")
 }
 
@@ -109,7 +114,7 @@ fn lists_longer_than_one_element_and_longer_than_a_region() {
         }
         // One byte an element.
         let small =
-            TransportOptions { timeout: Duration::from_secs(2), completion: Completion::Poll, element_bytes: 1 };
+            TransportOptions { timeout: Duration::from_secs(2), element_bytes: 1, ..TransportOptions::default() };
         drop((segments, transport));
         let board = self::board(model);
         let transport = PcieTransport::open(board, small).expect("opens");

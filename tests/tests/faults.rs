@@ -82,10 +82,7 @@ fn every_fault_in_every_phase_is_survived() {
             let left = boards.len() - i;
             let part = (count - sum.injected()).div_ceil(left as u32);
             if let Some(tally) = on(*model, pair, part, work) {
-                sum.right += tally.right;
-                sum.errors += tally.errors;
-                sum.recovered += tally.recovered;
-                sum.quarantined += tally.quarantined;
+                sum = sum + tally;
                 names.push(model.name());
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use akida_converter::import::{ImportOptions, import};
 use akida_converter::onnx;
 use akida_hal::board::Wake;
-use akida_hal::device::{Completion, Device, DeviceOptions};
+use akida_hal::device::{Device, DeviceOptions};
 use akida_hal::memory_map;
 use akida_hal::node::{self, NodeFile, NodeTransport};
 use akida_hal::transport::{PcieTransport, Transport, TransportOptions};
@@ -121,7 +121,7 @@ struct Opened {
 fn open(model: Model, manners: Manners) -> akida_hal::Result<Opened> {
     let board = Arc::new(SimBoard::open(&SimSpec::new(model)).expect("opens"));
     let timeout = Duration::from_secs(2);
-    let options = TransportOptions { timeout, completion: Completion::Poll, element_bytes: 1024 };
+    let options = TransportOptions { timeout, element_bytes: 1024, ..TransportOptions::default() };
     let dma = PcieTransport::open(board.clone(), options).expect("the module probes");
     let hangs = Arc::new(AtomicBool::new(false));
     let identity = akida_hal::board::Identity { name: "node:/dev/akida0".into(), ..board.identity().clone() };

@@ -12,6 +12,7 @@ use crate::{Error, Result};
 use std::time::Duration;
 
 use super::memory::DeviceMemory;
+use super::options::{DeviceOptions, Verify};
 
 /// Slots of the ring for single descriptors.
 const SLOTS: u32 = dma::MIN_SLOTS;
@@ -25,26 +26,29 @@ pub struct ConfigPort {
     /// Header of a read; the words read go 64 bytes further.
     scratch: u32,
     timeout: Duration,
+    /// Whether set-up is read back.
+    check: bool,
 }
 
 impl ConfigPort {
     /// Takes memory for ring and reads.
-    pub fn new(board: &str, memory: &mut DeviceMemory, timeout: Duration) -> Result<Self> {
+    pub fn new(board: &str, memory: &mut DeviceMemory, options: &DeviceOptions) -> Result<Self> {
         let base = memory.allocate(board, "the config ring", CONFIG.ring_bytes(SLOTS))?;
         let scratch = memory.allocate(board, "config reads", READ_BYTES)?;
-        Ok(Self { ring: Ring { base, slots: SLOTS }, scratch, timeout })
+        let check = options.verify >= Verify::Program;
+        Ok(Self { ring: Ring { base, slots: SLOTS }, scratch, timeout: options.timeout, check })
     }
 
     /// Makes the controller ready: reset, ring, header off, outbound end unmasked, timer on.
     pub fn init(&self, transport: &dyn Transport) -> Result<()> {
-        CONFIG.init(transport, self.ring, End::Outbound, Monitor::TIMER)
+        CONFIG.init(transport, self.ring, End::Outbound, Monitor::TIMER, self.check)
     }
 
     /// Runs one descriptor to its end.
     pub fn run(&self, transport: &dyn Transport, descriptor: &ConfigDescriptor) -> Result<()> {
-        let (slot, address) = CONFIG.next_slot(transport, self.ring)?;
+        let (before, slot, address) = CONFIG.next_slot(transport, self.ring)?;
         transport.write(address, &bytes(&descriptor.encode()))?;
-        CONFIG.hand_over(transport, slot)?;
+        CONFIG.hand_over(transport, before, slot)?;
         CONFIG.run(transport, true)?;
         let end = MonitorStatus::OUTBOUND_INTERRUPT.bits();
         let waited = Wait::new(transport, "end of a config descriptor", self.timeout)

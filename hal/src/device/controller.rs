@@ -61,6 +61,12 @@ impl Controller {
         core::write(transport, self.base + register, value)
     }
 
+    /// Writes a register that holds what it is given, and where asked for makes sure that it does: writes are posted, and one
+    /// that got lost here would show in wrong numbers, if at all.
+    pub fn set(&self, transport: &dyn Transport, register: u32, value: u32, check: bool) -> Result<()> {
+        core::set(transport, self.base + register, value, check)
+    }
+
     /// Bytes of a ring of `slots`.
     pub fn ring_bytes(&self, slots: u32) -> usize {
         (self.slot * slots) as usize
@@ -72,17 +78,17 @@ impl Controller {
     }
 
     /// The default initialisation: reset, ring, header, one unmasked end, stopped with interrupts on.
-    pub fn init(&self, transport: &dyn Transport, ring: Ring, end: End, monitor: Monitor) -> Result<()> {
+    pub fn init(&self, transport: &dyn Transport, ring: Ring, end: End, monitor: Monitor, check: bool) -> Result<()> {
         self.soft_reset(transport)?;
-        self.write(transport, dma::RING_BASE, ring.base)?;
+        self.set(transport, dma::RING_BASE, ring.base, check)?;
         let size = dma::SLOT_SIZE.of(self.slot / 32) | dma::MAX_INDEX.of(ring.slots - 1);
-        self.write(transport, dma::RING_SIZE, size)?;
+        self.set(transport, dma::RING_SIZE, size, check)?;
         self.run(transport, false)?;
         let unmasked = match end {
             End::Outbound => Monitor::MASK_OUTBOUND,
             End::Burst => Monitor::MASK_BURST,
         };
-        self.write(transport, dma::MONITOR_CONTROL, ((ALL_MASKED - unmasked) | monitor).bits())
+        self.set(transport, dma::MONITOR_CONTROL, ((ALL_MASKED - unmasked) | monitor).bits(), check)
     }
 
     /// Starts or stops processing; interrupts and header as always.
@@ -94,26 +100,33 @@ impl Controller {
     }
 
     /// Selects when a job counts as over.
-    pub fn set_buffer_end(&self, transport: &dyn Transport, end: BufferEnd) -> Result<()> {
+    pub fn set_buffer_end(&self, transport: &dyn Transport, end: BufferEnd, check: bool) -> Result<()> {
         let monitor = self.read(transport, dma::MONITOR_CONTROL)?;
-        self.write(transport, dma::MONITOR_CONTROL, dma::BUFFER_END.set(monitor, end as u32))
+        self.set(transport, dma::MONITOR_CONTROL, dma::BUFFER_END.set(monitor, end as u32), check)
     }
 
-    /// Where the next descriptor goes: the slot's number and its device address. The index after reset is 0xFF, so it is
+    /// Where the next descriptor goes: the last slot, the next one and its device address. The index after reset is 0xFF, so it is
     /// compared, not taken modulo (hardware.md section 8.1).
-    pub fn next_slot(&self, transport: &dyn Transport, ring: Ring) -> Result<(u32, u32)> {
+    pub fn next_slot(&self, transport: &dyn Transport, ring: Ring) -> Result<(u32, u32, u32)> {
         let last = dma::LAST.get(self.read(transport, dma::DESCRIPTOR)?);
         let next = match (last + 1) & dma::LAST.max() {
             next if next < ring.slots => next,
             _ => 0,
         };
-        Ok((next, ring.base + next * self.slot))
+        Ok((last, next, ring.base + next * self.slot))
     }
 
-    /// Hands slot `next` over, once its descriptor is in memory.
-    pub fn hand_over(&self, transport: &dyn Transport, next: u32) -> Result<()> {
-        let word = self.read(transport, dma::DESCRIPTOR)?;
-        self.write(transport, dma::DESCRIPTOR, dma::LAST.set(word, next))
+    /// Hands all slots from the one after `before` to `last` over, once their descriptors are in memory.
+    ///
+    /// # Errors
+    /// [`Error::Register`] when the controller's last slot is not `before`: what it would work on is not what is meant.
+    pub fn hand_over(&self, transport: &dyn Transport, before: u32, last: u32) -> Result<()> {
+        let value = self.read(transport, dma::DESCRIPTOR)?;
+        if dma::LAST.get(value) != before {
+            let (board, expected) = (transport.identity().to_string(), format!("last container {before:#x}"));
+            return Err(Error::Register { board, register: "Akida DMA DESCRIPTOR", value, expected });
+        }
+        self.write(transport, dma::DESCRIPTOR, dma::LAST.set(value, last))
     }
 
     /// Clears the latched status.

@@ -18,6 +18,17 @@ pub fn write(transport: &dyn Transport, offset: u32, value: u32) -> Result<()> {
     transport.write32(TOP + offset, value)
 }
 
+/// Writes a register that holds what it is given, and where asked for reads it back.
+pub fn set(transport: &dyn Transport, offset: u32, value: u32, check: bool) -> Result<()> {
+    write(transport, offset, value)?;
+    let now = if check { read(transport, offset)? } else { value };
+    if now == value {
+        return Ok(());
+    }
+    let (board, what) = (transport.identity().to_string(), format!("TOP register {offset:#x}"));
+    Err(Error::ReadBack { board, what, offset: 0, wrote: value, read: now })
+}
+
 /// The hardware version: what the register says; where it says 0, an AKD1000 (hardware.md section 7.1).
 pub fn version(transport: &dyn Transport) -> Result<Version> {
     let word = read(transport, top::IP_VERSION)?;
@@ -73,8 +84,8 @@ pub fn reset_epg(transport: &dyn Transport) -> Result<()> {
 }
 
 /// Partial reconfiguration on for multi-pass programs, off for others.
-pub fn set_multi_pass(transport: &dyn Transport, on: bool) -> Result<()> {
+pub fn set_multi_pass(transport: &dyn Transport, on: bool, check: bool) -> Result<()> {
     let mut control = GeneralControl::from_bits_retain(read(transport, top::GENERAL_CONTROL)?);
     control.set(GeneralControl::MULTI_PASS, on);
-    write(transport, top::GENERAL_CONTROL, control.bits())
+    set(transport, top::GENERAL_CONTROL, control.bits(), check)
 }

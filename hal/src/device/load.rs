@@ -48,7 +48,7 @@ impl Loader<'_> {
     /// Loads a checked program.
     pub fn load(&mut self, program: &Program) -> Result<()> {
         let multi_pass = program.passes.len() > 1;
-        core::set_multi_pass(self.transport, multi_pass)?;
+        core::set_multi_pass(self.transport, multi_pass, self.verifies())?;
         if multi_pass {
             self.load_passes(program)?
         } else {
@@ -127,12 +127,17 @@ impl Loader<'_> {
     /// hardware.md section 8.4, "config DMA for a program", multi-pass.
     fn init_passes(&self, ring: Ring, per_pass: u32) -> Result<()> {
         let t = self.transport;
-        CONFIG.init(t, ring, End::Burst, Monitor::TIMER)?;
-        CONFIG.write(t, dma::REPLAY_CONTROL, Replay::BURST_MODE.bits())?;
-        CONFIG.write(t, dma::REPLAY_BURST, dma::BURST_DESCRIPTORS.of(per_pass))?;
-        CONFIG.write(t, dma::DELAYS, dma::START_DELAY.of(MULTI_PASS_DELAY))?;
-        CONFIG.write(t, dma::EXTRA_DESCRIPTORS, dma::EXTRA_LAST.of(ring.slots - 1))?;
-        CONFIG.write(t, dma::REPLAY_MAX_OUTPUTS, dma::MAX_OUTPUT_DESCRIPTORS.of(MULTI_PASS_OUTPUTS))
+        CONFIG.init(t, ring, End::Burst, Monitor::TIMER, self.verifies())?;
+        for (register, value) in [
+            (dma::REPLAY_CONTROL, Replay::BURST_MODE.bits()),
+            (dma::REPLAY_BURST, dma::BURST_DESCRIPTORS.of(per_pass)),
+            (dma::DELAYS, dma::START_DELAY.of(MULTI_PASS_DELAY)),
+            (dma::EXTRA_DESCRIPTORS, dma::EXTRA_LAST.of(ring.slots - 1)),
+            (dma::REPLAY_MAX_OUTPUTS, dma::MAX_OUTPUT_DESCRIPTORS.of(MULTI_PASS_OUTPUTS)),
+        ] {
+            CONFIG.set(t, register, value, self.verifies())?;
+        }
+        Ok(())
     }
 
     /// Starts the loop and waits until the first pass is in place.
@@ -151,14 +156,14 @@ impl Loader<'_> {
         for external in program.passes.iter().flat_map(|p| &p.external) {
             let address = self.memory.allocate(&self.board(), "external weights", external.words.len() * 4)?;
             self.put(address, &bytes(&external.words))?;
-            core::write(self.transport, top::fnp2_address(external.np.id), address)?;
+            core::set(self.transport, top::fnp2_address(external.np.id), address, self.verifies())?;
         }
         Ok(())
     }
 
     fn write_epg(&self, program: &Program) -> Result<()> {
         for write in &program.epg {
-            core::write(self.transport, top::EPG + write.offset, write.value)?;
+            core::set(self.transport, top::EPG + write.offset, write.value, self.verifies())?;
         }
         Ok(())
     }

@@ -78,6 +78,7 @@ impl Device {
                 timeout: options.timeout,
                 completion: options.completion,
                 element_bytes: options.element_bytes,
+                read_back: options.verify > Verify::Off,
             },
         )?;
         Self::over(Arc::new(transport), options)
@@ -336,7 +337,7 @@ impl Device {
         self.memory.release(&self.idle);
         let transport = &*self.transport;
         if multi_pass {
-            self::core::set_multi_pass(transport, false)?;
+            self::core::set_multi_pass(transport, false, self.options.verify >= Verify::Program)?;
         }
         self::core::reset_core(transport)?;
         for controller in [CONFIG, EVENT, HRC] {
@@ -405,7 +406,7 @@ impl State {
         }
         self::core::reset_epg(transport)?;
         let mut memory = DeviceMemory::new(transport.memory());
-        let config = ConfigPort::new(&transport.identity().to_string(), &mut memory, options.timeout)?;
+        let config = ConfigPort::new(&transport.identity().to_string(), &mut memory, options)?;
         let mesh =
             if options.scan { scan::scan(transport, &config, version)? } else { scan::known(transport, version)? };
         self::core::reset_mesh(transport)?;

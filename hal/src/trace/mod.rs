@@ -198,7 +198,10 @@ impl Board for TracedBoard {
     fn read(&self, bar: Bar, offset: u64) -> Result<u32> {
         self.traced(
             |board| board.read(bar, offset),
-            |_, read| vec![format!("r {} {}", place(bar, offset), read.map_or_else(|e| e, |&v| value(v, None)))],
+            |recorder, read| {
+                let name = |v: u32| value(v, recorder.symbols.list_read(bar, offset, v));
+                vec![format!("r {} {}", place(bar, offset), read.map_or_else(|e| e, |&v| name(v)))]
+            },
         )
     }
 
@@ -212,6 +215,7 @@ impl Board for TracedBoard {
                     return element.into_iter().map(line).collect();
                 }
                 let failed = done.err().map_or_else(String::new, |e| format!(" {e}"));
+                recorder.symbols.pointed(bar, offset, word);
                 let symbol = recorder.symbols.register(bar, offset, word);
                 let submitted = recorder.symbols.submitted(bar, offset, word);
                 submitted

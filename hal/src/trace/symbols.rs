@@ -18,8 +18,12 @@ pub struct Symbols {
     /// IOVA to (bytes, number).
     live: BTreeMap<u64, (u64, u64)>,
     next: u64,
-    /// What was written to the linked lists, by offset from their start.
-    lists: BTreeMap<u32, u32>,
+    /// What was written to the linked lists, by offset from their start, and the names of addresses in them.
+    lists: BTreeMap<u32, (u32, Option<String>)>,
+    /// The list each channel points at, by offset in BAR4; in the order of the layout.
+    pointers: [u32; 4],
+    /// The channel that the legacy engine's window shows.
+    shown: Option<usize>,
     /// Words of an element whose control word is still to come.
     waiting: Vec<(u64, u32)>,
 }
@@ -43,6 +47,8 @@ impl Symbols {
             live: BTreeMap::new(),
             next: 0,
             lists: BTreeMap::new(),
+            pointers: ListLayout::of(chip).offsets,
+            shown: None,
             waiting: Vec::new(),
         }
     }
@@ -129,7 +135,7 @@ impl Symbols {
     pub fn list_word(&mut self, bar: Bar, offset: u64, word: u32) -> Option<Vec<Word>> {
         let at = u32::try_from(offset).ok().filter(|_| bar == Bar::Bar4)?;
         let (list, offset_in_list) = self.list(at)?;
-        self.lists.insert(at, word);
+        self.lists.insert(at, (word, None));
         self.waiting.push((offset, word));
         if !offset_in_list.is_multiple_of(SLOT) {
             return Some(Vec::new());
@@ -145,14 +151,48 @@ impl Symbols {
                 d if d == host + 4 => self.address(address).map(|_| "high".into()),
                 _ => None,
             };
+            self.lists.insert(place as u32, (word, symbol.clone()));
             (place, word, symbol)
         });
         Some(named.collect())
     }
 
     fn pair(&self, at: u32) -> u64 {
-        let word = |at: u32| u64::from(self.lists.get(&at).copied().unwrap_or(0));
-        word(at + 4) << 32 | word(at)
+        u64::from(self.word(at + 4)) << 32 | u64::from(self.word(at))
+    }
+
+    fn word(&self, at: u32) -> u32 {
+        self.lists.get(&at).map_or(0, |(word, _)| *word)
+    }
+
+    /// The name of what is read from a list, where it is what was written.
+    pub fn list_read(&self, bar: Bar, offset: u64, word: u32) -> Option<String> {
+        let at = u32::try_from(offset).ok().filter(|_| bar == Bar::Bar4)?;
+        self.lists.get(&at).filter(|(wrote, _)| *wrote == word)?.1.clone()
+    }
+
+    /// Follows where channels point.
+    pub fn pointed(&mut self, bar: Bar, offset: u64, word: u32) {
+        let Ok(offset) = u32::try_from(offset) else { return };
+        let list = word.wrapping_sub(self.layout.base);
+        match (self.chip, bar) {
+            (Chip::Akd1500, Bar::Bar0) if offset < hdma::CHANNELS as u32 * hdma::PAIR => {
+                let channel = offset / hdma::PAIR + 2 * u32::from(offset % hdma::PAIR >= hdma::READ_BLOCK);
+                if offset % hdma::READ_BLOCK == hdma::LIST_LOW {
+                    self.pointers[channel as usize % 4] = list;
+                }
+            }
+            (Chip::Akd1500, _) => {}
+            (_, Bar::Bar2) => match (offset.checked_sub(edma::BAR2_BASE), self.shown) {
+                (Some(edma::VIEWPORT), _) => {
+                    let read = word & edma::READ.viewport != 0;
+                    self.shown = Some(edma::CHANNEL.get(word) as usize % 2 + 2 * usize::from(read));
+                }
+                (Some(edma::CHANNEL_LIST_LOW), Some(channel)) => self.pointers[channel] = list,
+                _ => {}
+            },
+            _ => {}
+        }
     }
 
     /// The line that says what a doorbell starts.
@@ -174,17 +214,18 @@ impl Symbols {
             },
             _ => return None,
         };
-        let start = *self.layout.offsets.get(list as usize)?;
+        let start = *self.pointers.get(list as usize)?;
+        let region = self.layout.len;
         let mut elements = 0u32;
         let mut bytes = 0u64;
         loop {
             let at = start + elements * SLOT;
-            let control = self.lists.get(&at).copied().unwrap_or(0);
-            let inside = (elements + 1) * SLOT <= self.layout.len;
+            let control = self.word(at);
+            let inside = (elements + 1) * SLOT <= region;
             if !inside || ChannelControl::from_bits_truncate(control).contains(ChannelControl::LINK) {
                 break;
             }
-            bytes += u64::from(self.lists.get(&(at + 4)).copied().unwrap_or(0));
+            bytes += u64::from(self.word(at + 4));
             elements += 1;
         }
         let (source, destination) = (self.pair(start + 8), self.pair(start + 16));

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::engine::{ChannelId, Engine, HALT_LIMIT, Progress, Way};
+use super::engine::{ChannelId, Engine, HALT_LIMIT, MESSAGES, Progress, Way};
 use super::io::Io;
 use super::msi::Message;
 use crate::Result;
@@ -12,8 +12,8 @@ use crate::wait::Wait;
 
 /// The register block in BAR2.
 pub struct Edma {
-    /// Selecting a channel and touching its registers are two accesses that belong together.
-    viewport: Mutex<()>,
+    /// What the channel window shows, as far as is known. Selecting a channel and touching its registers belong together.
+    viewport: Mutex<Option<u32>>,
 }
 
 fn side(way: Way) -> &'static Side {
@@ -33,14 +33,24 @@ fn write(io: &Io, register: u32, value: u32) -> Result<()> {
 
 impl Edma {
     pub fn new() -> Self {
-        Self { viewport: Mutex::new(()) }
+        Self { viewport: Mutex::new(None) }
     }
 
-    /// Runs `f` while the channel window shows `channel`.
+    /// Runs `f` while the channel window shows `channel`; it is not selected again where it is already.
     fn window<T>(&self, io: &Io, channel: ChannelId, f: impl FnOnce() -> Result<T>) -> Result<T> {
-        let _selected = self.viewport.lock().unwrap_or_else(PoisonError::into_inner);
-        write(io, edma::VIEWPORT, side(channel.way).viewport | edma::CHANNEL.of(channel.number))?;
+        let mut shown = self.viewport.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = side(channel.way).viewport | edma::CHANNEL.of(channel.number);
+        if *shown != Some(wanted) {
+            *shown = None;
+            write(io, edma::VIEWPORT, wanted)?;
+            *shown = Some(wanted);
+        }
         f()
+    }
+
+    /// After a failure nothing is believed of it.
+    fn forget(&self) {
+        *self.viewport.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -59,11 +69,16 @@ impl Engine for Edma {
         edma::CHANNELS
     }
 
-    fn restarts(&self) -> bool {
-        false
+    /// A direction has one address for the messages of its channels.
+    fn message(&self, channel: ChannelId) -> usize {
+        match channel.way {
+            Way::ToHost => 0,
+            Way::ToDevice => 1,
+        }
     }
 
     fn quiet(&self, io: &Io) -> Result<()> {
+        self.forget();
         for side in [&edma::WRITE, &edma::READ] {
             write(io, side.mask, edma::ALL)?;
             write(io, side.clear, edma::ALL)?;
@@ -73,9 +88,9 @@ impl Engine for Edma {
     }
 
     /// Enables, unmasks and sets list errors once for both channels, where the kernel driver repeats it before each transfer:
-    /// nothing changes these registers in between.
-    fn arm(&self, io: &Io, message: Message) -> Result<()> {
-        for side in [&edma::WRITE, &edma::READ] {
+    /// nothing changes these registers in between. The same goes for the high half of list addresses, which is 0.
+    fn arm(&self, io: &Io, messages: &[Message; MESSAGES]) -> Result<()> {
+        for (side, message) in [&edma::WRITE, &edma::READ].into_iter().zip(messages) {
             for base in [side.done_address, side.abort_address] {
                 write(io, base, message.address as u32)?;
                 write(io, base + 4, (message.address >> 32) as u32)?;
@@ -86,6 +101,11 @@ impl Engine for Edma {
             write(io, side.mask, mask & !used())?;
             let errors = read(io, side.list_error)?;
             write(io, side.list_error, errors | ((1 << edma::CHANNELS) - 1))?;
+        }
+        for way in [Way::ToHost, Way::ToDevice] {
+            for number in 0..edma::CHANNELS as u32 {
+                self.window(io, ChannelId { way, number }, || write(io, edma::CHANNEL_LIST_HIGH, 0))?;
+            }
         }
         Ok(())
     }
@@ -99,9 +119,12 @@ impl Engine for Edma {
         let control = ChannelControl::CYCLE_STATE | ChannelControl::LIST_ENABLE;
         self.window(io, channel, || {
             write(io, edma::CHANNEL_CONTROL1, control.bits())?;
-            write(io, edma::CHANNEL_LIST_LOW, list)?;
-            write(io, edma::CHANNEL_LIST_HIGH, 0)
+            write(io, edma::CHANNEL_LIST_LOW, list)
         })
+    }
+
+    fn loaded(&self, io: &Io, channel: ChannelId) -> Result<u32> {
+        self.window(io, channel, || read(io, edma::CHANNEL_LIST_LOW))
     }
 
     fn ring(&self, io: &Io, channel: ChannelId) -> Result<()> {
@@ -136,6 +159,7 @@ impl Engine for Edma {
     /// Switching the engine off is the only public way to stop a channel; it stops its whole direction.
     fn halt(&self, io: &Io, channel: ChannelId) -> Result<()> {
         let side = side(channel.way);
+        self.forget();
         write(io, side.enable, 0)?;
         let what = format!("stop of DMA {channel}");
         Wait::new(&*io.board, &what, HALT_LIMIT)

@@ -40,6 +40,9 @@ pub enum Progress {
     Aborted,
 }
 
+/// Messages an engine can be given: one a channel.
+pub const MESSAGES: usize = 4;
+
 /// Time a channel gets to stop after its engine was switched off.
 pub const HALT_LIMIT: Duration = Duration::from_millis(100);
 
@@ -47,16 +50,18 @@ pub const HALT_LIMIT: Duration = Duration::from_millis(100);
 pub trait Engine: Send + Sync {
     /// Channels per direction that may be used.
     fn channels(&self) -> usize;
-    /// Whether each list starts afresh instead of going on where the last one ended (with the other cycle bit).
-    fn restarts(&self) -> bool;
+    /// Which message of [`arm`](Self::arm) a channel's end sends; channels may share one.
+    fn message(&self, channel: ChannelId) -> usize;
     /// The idle state: everything masked, cleared, off.
     fn quiet(&self, io: &Io) -> Result<()>;
-    /// From idle to ready for lists; `message` is what the engine writes at the end of each.
-    fn arm(&self, io: &Io, message: Message) -> Result<()>;
+    /// From idle to ready for lists; `messages` are what the engine writes at the end of each, by [`message`](Self::message).
+    fn arm(&self, io: &Io, messages: &[Message; MESSAGES]) -> Result<()>;
     /// Whether the channel still works on a list; its list must not be changed then.
     fn running(&self, io: &Io, channel: ChannelId) -> Result<bool>;
-    /// Points the channel at the start of its list, for cycle bit 1.
+    /// Points the channel at the start of a list with cycle bit 1.
     fn load(&self, io: &Io, channel: ChannelId, list: u32) -> Result<()>;
+    /// Where it points, read from the device: right after [`load`](Self::load) what was asked for.
+    fn loaded(&self, io: &Io, channel: ChannelId) -> Result<u32>;
     /// Starts.
     fn ring(&self, io: &Io, channel: ChannelId) -> Result<()>;
     /// The raw status word of a channel.

@@ -1,6 +1,6 @@
 //! The native HDMA of the AKD1500 (hardware.md section 3.3).
 
-use super::engine::{ChannelId, Engine, HALT_LIMIT, Progress, Way};
+use super::engine::{ChannelId, Engine, HALT_LIMIT, MESSAGES, Progress, Way};
 use super::io::Io;
 use super::msi::Message;
 use crate::Result;
@@ -37,8 +37,8 @@ impl Engine for Hdma {
         hdma::CHANNELS
     }
 
-    fn restarts(&self) -> bool {
-        true
+    fn message(&self, channel: ChannelId) -> usize {
+        channel.number as usize * 2 + usize::from(channel.way == Way::ToDevice)
     }
 
     fn quiet(&self, io: &Io) -> Result<()> {
@@ -50,8 +50,9 @@ impl Engine for Hdma {
         Ok(())
     }
 
-    fn arm(&self, io: &Io, message: Message) -> Result<()> {
+    fn arm(&self, io: &Io, messages: &[Message; MESSAGES]) -> Result<()> {
         for channel in used() {
+            let message = messages[self.message(channel)];
             for base in [hdma::STOP_LOW, hdma::ABORT_LOW] {
                 write(io, channel, base, message.address as u32)?;
                 write(io, channel, base + 4, (message.address >> 32) as u32)?;
@@ -59,6 +60,10 @@ impl Engine for Hdma {
             write(io, channel, hdma::MSI_DATA, message.data.into())?;
             let setup = read(io, channel, hdma::INTERRUPT_SETUP)?;
             write(io, channel, hdma::INTERRUPT_SETUP, setup | Interrupt::START.bits())?;
+            // The same for every list.
+            write(io, channel, hdma::ENABLE, 1)?;
+            write(io, channel, hdma::CONTROL1, 1)?;
+            write(io, channel, hdma::LIST_HIGH, 0)?;
         }
         Ok(())
     }
@@ -68,11 +73,12 @@ impl Engine for Hdma {
     }
 
     fn load(&self, io: &Io, channel: ChannelId, list: u32) -> Result<()> {
-        write(io, channel, hdma::ENABLE, 1)?;
-        write(io, channel, hdma::CONTROL1, 1)?;
         write(io, channel, hdma::LIST_LOW, list)?;
-        write(io, channel, hdma::LIST_HIGH, 0)?;
         write(io, channel, hdma::CYCLE, hdma::CYCLE_START)
+    }
+
+    fn loaded(&self, io: &Io, channel: ChannelId) -> Result<u32> {
+        read(io, channel, hdma::LIST_LOW)
     }
 
     fn ring(&self, io: &Io, channel: ChannelId) -> Result<()> {
@@ -107,6 +113,7 @@ impl Engine for Hdma {
         let what = format!("stop of DMA {channel}");
         Wait::new(&*io.board, &what, HALT_LIMIT)
             .until(|| Ok(u32::from(self.running(io, channel)?)), |running| running == 0)?;
-        write(io, channel, hdma::INTERRUPT_CLEAR, Interrupt::BOTH.bits())
+        write(io, channel, hdma::INTERRUPT_CLEAR, Interrupt::BOTH.bits())?;
+        write(io, channel, hdma::ENABLE, 1)
     }
 }

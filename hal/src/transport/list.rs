@@ -1,11 +1,11 @@
-//! Cutting a transfer into linked lists (hardware.md section 3.2).
+//! Cutting a transfer into linked lists (hardware.md section 3.2), and what of them is left in device memory.
 
 use zerocopy::IntoBytes;
 
 use super::Segment;
 use super::engine::Way;
 use crate::regs::edma::ChannelControl;
-use crate::regs::lists::{DataElement, LinkElement, SLOT};
+use crate::regs::lists::{self, DataElement, LinkElement, SLOT};
 
 /// One contiguous piece: what a data element says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,31 +15,102 @@ pub struct Piece {
     pub len: u32,
 }
 
-/// The pieces of a transfer, none longer than `limit` bytes.
+/// The pieces of a transfer, none longer than `limit` bytes. Segments that continue each other on both sides are one.
 pub fn pieces(segments: &[Segment<'_>], limit: u32) -> Vec<Piece> {
-    let mut pieces = Vec::new();
+    let mut pieces: Vec<Piece> = Vec::with_capacity(segments.len());
     for segment in segments {
         let mut done = 0;
         while done < segment.len {
-            let len = (segment.len - done).min(limit as usize);
-            pieces.push(Piece {
-                host: segment.buffer.iova() + (segment.offset + done) as u64,
-                device: segment.address + done as u32,
-                len: len as u32,
-            });
-            done += len;
+            let (host, device) =
+                (segment.buffer.iova() + (segment.offset + done) as u64, segment.address + done as u32);
+            let room = match pieces.last_mut() {
+                Some(last) if last.host + u64::from(last.len) == host && last.device + last.len == device => {
+                    let len = (segment.len - done).min((limit - last.len.min(limit)) as usize);
+                    last.len += len as u32;
+                    len
+                }
+                _ => 0,
+            };
+            done += room;
+            if room == 0 {
+                let len = (segment.len - done).min(limit as usize);
+                pieces.push(Piece { host, device, len: len as u32 });
+                done += len;
+            }
         }
     }
     pieces
 }
 
+/// Lists that are in a channel's region from earlier transfers. Jobs that follow each other move the same pieces again and
+/// again: what is there need not be written again.
+pub struct Kept {
+    /// Bytes of the region and of a place in it, a multiple of an element's so that elements of all lists are in step.
+    len: u32,
+    place: u32,
+    lists: [Option<Vec<Piece>>; PLACES],
+    next: usize,
+    generation: u64,
+}
+
+/// Lists that a region holds besides each other.
+const PLACES: usize = 8;
+
+impl Kept {
+    pub fn new(len: u32) -> Self {
+        let place = len / PLACES as u32 / SLOT * SLOT;
+        Self { len, place, lists: Default::default(), next: 0, generation: 0 }
+    }
+
+    /// Most pieces of one list.
+    pub fn capacity(&self) -> usize {
+        lists::capacity(self.len).max(1) as usize
+    }
+
+    /// What was kept before a reset is not.
+    pub fn since(&mut self, generation: u64) {
+        if self.generation != generation {
+            self.forget();
+            self.generation = generation;
+        }
+    }
+
+    pub fn forget(&mut self) {
+        self.lists = Default::default();
+    }
+
+    /// Where a list of these pieces is.
+    pub fn find(&self, pieces: &[Piece]) -> Option<u32> {
+        let there = self.lists.iter().position(|kept| kept.as_deref() == Some(pieces))?;
+        Some(there as u32 * self.place)
+    }
+
+    /// Where a list of so many pieces may be written. What was there is forgotten; a long list takes the whole region.
+    pub fn place(&mut self, pieces: usize) -> u32 {
+        if pieces > lists::capacity(self.place) as usize {
+            self.forget();
+            return 0;
+        }
+        self.next = (self.next + 1) % PLACES;
+        self.lists[self.next] = None;
+        self.next as u32 * self.place
+    }
+
+    /// The list at a place that [`place`](Self::place) named is whole.
+    pub fn keep(&mut self, place: u32, pieces: &[Piece]) {
+        if pieces.len() <= lists::capacity(self.place) as usize {
+            self.lists[(place / self.place.max(1)) as usize % PLACES] = Some(pieces.to_vec());
+        }
+    }
+}
+
 /// A list image: 32-bit words with their offset in the list region, in the order in which they are to be written. The
-/// control word of an element comes last, so that the engine never sees half an element.
-pub fn image(pieces: &[Piece], way: Way, list: u32, cycle: bool) -> Vec<(u32, u32)> {
+/// control word of an element comes last, so that the engine never sees half an element. All cycle bits are 1: each list is
+/// started anew.
+pub fn image(pieces: &[Piece], way: Way, list: u32) -> Vec<(u32, u32)> {
     let mut words = Vec::with_capacity(pieces.len() * 6 + 4);
     for (i, piece) in pieces.iter().enumerate() {
-        let mut control = ChannelControl::empty();
-        control.set(ChannelControl::CYCLE, cycle);
+        let mut control = ChannelControl::CYCLE;
         if i + 1 == pieces.len() {
             control |= ChannelControl::LOCAL_INTERRUPT | ChannelControl::REMOTE_INTERRUPT;
         }
@@ -50,8 +121,7 @@ pub fn image(pieces: &[Piece], way: Way, list: u32, cycle: bool) -> Vec<(u32, u3
         let element = DataElement::new(control, piece.len, source, destination);
         push(&mut words, i as u32 * SLOT, element.as_bytes());
     }
-    let mut control = ChannelControl::LINK | ChannelControl::TOGGLE_CYCLE;
-    control.set(ChannelControl::CYCLE, !cycle);
+    let control = ChannelControl::LINK | ChannelControl::TOGGLE_CYCLE;
     push(&mut words, pieces.len() as u32 * SLOT, LinkElement::new(control, list.into()).as_bytes());
     words
 }
@@ -71,7 +141,7 @@ mod tests {
     #[test]
     fn one_element_is_that_of_the_reference_sequence() {
         let piece = Piece { host: 0x1_0000_2000, device: 0x2400_0000, len: 1024 };
-        let words = image(&[piece], Way::ToDevice, 0x2000_0080, true);
+        let words = image(&[piece], Way::ToDevice, 0x2000_0080);
         let expected = [
             (4, 1024),
             (8, 0x2000),
@@ -85,18 +155,63 @@ mod tests {
             (24, 0x6),
         ];
         assert_eq!(words, expected);
-        let back = image(&[piece], Way::ToHost, 0x2000_0000, true);
+        let back = image(&[piece], Way::ToHost, 0x2000_0000);
         assert_eq!(back[1..5], [(8, 0x2400_0000), (12, 0), (16, 0x2000), (20, 1)]);
     }
 
     #[test]
-    fn only_the_last_element_interrupts_and_cycle_bits_alternate() {
+    fn only_the_last_element_interrupts() {
         let piece = Piece { host: 0, device: 0, len: 1 };
-        let controls = |cycle| -> Vec<u32> {
-            let words = image(&[piece; 3], Way::ToHost, 0, cycle);
-            words.iter().filter(|(at, _)| at % SLOT == 0).map(|(_, w)| *w).collect()
+        let words = image(&[piece; 3], Way::ToHost, 0);
+        let controls: Vec<u32> = words.iter().filter(|(at, _)| at % SLOT == 0).map(|(_, w)| *w).collect();
+        assert_eq!(controls, [0x1, 0x1, 0x19, 0x6]);
+    }
+
+    fn some(first: u32, n: u32) -> Vec<Piece> {
+        (first..first + n).map(|i| Piece { host: u64::from(i) << 12, device: i, len: 4 }).collect()
+    }
+
+    #[test]
+    fn lists_are_kept_until_their_place_is_needed_or_memory_is_not_trusted() {
+        let mut kept = Kept::new(0x1000);
+        let add = |kept: &mut Kept, pieces: &[Piece]| {
+            let place = kept.place(pieces.len());
+            kept.keep(place, pieces);
+            place
         };
-        assert_eq!(controls(true), [0x1, 0x1, 0x19, 0x6]);
-        assert_eq!(controls(false), [0x0, 0x0, 0x18, 0x7]);
+        let lists: Vec<_> = (0..PLACES as u32).map(|i| some(i, 1 + i)).collect();
+        let places: Vec<u32> = lists.iter().map(|l| add(&mut kept, l)).collect();
+        assert!(places.iter().all(|p| p % SLOT == 0 && p + kept.place <= 0x1000), "{places:x?}");
+        for (list, place) in lists.iter().zip(&places) {
+            assert_eq!(kept.find(list), Some(*place));
+        }
+        assert_eq!(kept.find(&some(0, 2)), None, "part of another list");
+        add(&mut kept, &some(100, 3));
+        assert_eq!((kept.find(&lists[0]), kept.find(&lists[1])), (None, Some(places[1])), "the oldest gives way");
+        // The whole region: nothing else is left, and it is not kept itself.
+        assert_eq!(add(&mut kept, &some(200, 100)), 0);
+        assert!(kept.find(&lists[1]).is_none() && kept.find(&some(200, 100)).is_none());
+        add(&mut kept, &lists[2]);
+        kept.since(1);
+        assert_eq!(kept.find(&lists[2]), None, "after a reset");
+    }
+
+    #[test]
+    fn what_continues_on_both_sides_is_one_piece() -> crate::Result<()> {
+        struct Nobody;
+        impl crate::dma::Unmap for Nobody {
+            fn unmap(&self, _: u64, _: usize) {}
+        }
+        let memory = std::sync::Arc::new(crate::dma::DmaMemory::new(4096)?);
+        let buffer = crate::dma::DmaBuffer::new(memory, 0x1000, 0, std::sync::Arc::new(Nobody));
+        let segment = |offset, address, len| Segment { buffer: &buffer, offset, address, len };
+        let cut = |segments: &[Segment<'_>], limit| -> Vec<(u32, u32)> {
+            pieces(segments, limit).iter().map(|p| (p.device, p.len)).collect()
+        };
+        let joined = [segment(0, 100, 8), segment(8, 108, 8), segment(16, 200, 8), segment(32, 208, 8)];
+        assert_eq!(cut(&joined, 1024), [(100, 16), (200, 8), (208, 8)]);
+        assert_eq!(cut(&joined, 10), [(100, 10), (110, 6), (200, 8), (208, 8)]);
+        assert_eq!(cut(&[segment(0, 0, 2048), segment(2048, 2048, 100)], 1024), [(0, 1024), (1024, 1024), (2048, 100)]);
+        Ok(())
     }
 }

@@ -4,11 +4,13 @@
 //! through BAR windows, and moves everything else with the board's DMA engine.
 
 mod bring_up;
+mod channel;
 mod edma;
 mod engine;
 mod hdma;
 mod io;
 mod list;
+mod mailbox;
 mod msi;
 mod pcie;
 
@@ -19,7 +21,7 @@ pub use pcie::PcieTransport;
 
 use crate::Result;
 use crate::board::{Identity, Wake};
-use crate::device::Completion;
+use crate::device::{Completion, DeviceOptions, Verify};
 use crate::dma::DmaBuffer;
 
 /// Device memory that programs and jobs may use.
@@ -55,6 +57,16 @@ pub struct TransportOptions {
     pub completion: Completion,
     /// Most bytes one list element moves.
     pub element_bytes: u32,
+    /// Whether lists are read back whole when they are written, and the channel's pointer before each doorbell. Otherwise one
+    /// word of each list is, as the kernel driver does; a single write that gets lost may then move other bytes.
+    pub read_back: bool,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        let DeviceOptions { timeout, completion, element_bytes, verify, .. } = DeviceOptions::default();
+        Self { timeout, completion, element_bytes, read_back: verify > Verify::Off }
+    }
 }
 
 /// What a transport moved.

@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::bring_up::{self, Window};
+use super::channel::{Channel, Road};
 use super::edma::Edma;
-use super::engine::{ChannelId, Engine, Progress, Way};
+use super::engine::{ChannelId, Engine, MESSAGES, Way};
 use super::hdma::Hdma;
 use super::io::Io;
-use super::list::{self, Piece};
-use super::msi::{self, Message};
+use super::list;
+use super::mailbox::Mailbox;
+use super::msi;
 use super::{Counters, Region, Segment, Transport, TransportOptions};
 use crate::board::{Bar, Board, Chip, Identity, Wake};
 use crate::device::Completion;
-use crate::dma::{self, DmaBuffer};
+use crate::dma::DmaBuffer;
 use crate::memory_map::{self, ListLayout};
-use crate::regs::lists;
-use crate::wait::{Between, Wait};
 use crate::{Error, Result};
 
 /// Bounce memory of one channel: larger copies go through it in pieces.
@@ -54,17 +54,7 @@ struct Gate {
     /// The AKD1500's window on host memory.
     host: Option<DmaBuffer>,
     /// Where the engine's messages go while nobody waits for interrupts.
-    messages: Option<DmaBuffer>,
-}
-
-/// What one channel owns.
-struct Channel {
-    id: ChannelId,
-    /// Device address of the list, and its offset in BAR4.
-    list: u32,
-    offset: u32,
-    /// Mapped at first use.
-    bounce: Option<DmaBuffer>,
+    messages: Option<Mailbox>,
 }
 
 impl PcieTransport {
@@ -78,8 +68,7 @@ impl PcieTransport {
         };
         let channel = |way, lists: &[u32]| {
             let make = |(number, offset): (u32, &u32)| {
-                let id = ChannelId { way, number };
-                Mutex::new(Channel { id, list: layout.base + offset, offset: *offset, bounce: None })
+                Mutex::new(Channel::new(ChannelId { way, number }, layout.base + offset, *offset, layout.len))
             };
             (0u32..).zip(lists).map(make).collect()
         };
@@ -117,18 +106,13 @@ impl PcieTransport {
         bring_up::translate(&self.io, gate.host.as_ref())?;
         bring_up::sanity(&self.io)?;
         self.engine.quiet(&self.io)?;
-        let message = match self.options.completion {
-            Completion::Interrupt => msi::message(&*self.io.board)?,
-            // List elements ask for a message even so (hardware.md section 15, item 4). It has to land in memory of ours: an
-            // address register left at 0 would make the device write to address 0 of the host.
-            Completion::Poll => {
-                let page = self.io.board.allocate(dma::PAGE)?;
-                let address = page.iova();
-                gate.messages = Some(page);
-                Message { address, data: 0 }
-            }
+        let messages = match self.options.completion {
+            Completion::Interrupt => [msi::message(&*self.io.board)?; MESSAGES],
+            // List elements ask for a message even so. It has to land in memory of ours: an address register left at 0 would
+            // make the device write to address 0 of the host.
+            Completion::Poll => gate.messages.insert(Mailbox::new(&*self.io.board)?).messages(),
         };
-        self.engine.arm(&self.io, message)
+        self.engine.arm(&self.io, &messages)
     }
 
     /// Asks for 16 MB, then halves, as the kernel driver does. Without it programs are limited to the SRAM.
@@ -212,80 +196,31 @@ impl PcieTransport {
         free.unwrap_or_else(|| channels[0].lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs `body` unless the board is quarantined, and recovers the channel when it fails.
-    fn guarded(&self, channel: &Channel, body: impl FnOnce(&Gate) -> Result<()>) -> Result<()> {
+    /// Moves the segments over a channel unless the board is quarantined, and recovers the channel when that fails.
+    fn run(&self, channel: &mut Channel, segments: &[Segment<'_>]) -> Result<()> {
+        let id = channel.id;
         let result = {
             let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
             self.quarantined(&gate)?;
-            body(&gate)
+            self.check_segments(segments)?;
+            let (io, engine, options) = (&self.io, &*self.engine, &self.options);
+            let road = Road { io, engine, options, mailbox: gate.messages.as_ref() };
+            let count = || {
+                self.transfers.fetch_add(1, Ordering::Relaxed);
+            };
+            channel.run(&road, &list::pieces(segments, options.element_bytes), count)
         };
-        result.inspect_err(|error| self.recover_channel(channel.id, error))
-    }
-
-    /// Moves pieces over one channel, as many lists as it takes.
-    fn run(&self, channel: &Channel, pieces: &[Piece]) -> Result<()> {
-        let capacity = lists::capacity(self.layout.len).max(1) as usize;
-        let total: u64 = pieces.iter().map(|p| u64::from(p.len)).sum();
-        let mut cycle = true;
-        for (i, chunk) in pieces.chunks(capacity).enumerate() {
-            self.run_list(channel, chunk, cycle, i == 0 || self.engine.restarts())?;
-            cycle = !cycle || self.engine.restarts();
-        }
-        let bytes = if channel.id.way == Way::ToDevice { &self.bytes_in } else { &self.bytes_out };
+        result.inspect_err(|error| self.recover_channel(id, error))?;
+        let total: u64 = segments.iter().map(|s| s.len as u64).sum();
+        let bytes = if id.way == Way::ToDevice { &self.bytes_in } else { &self.bytes_out };
         bytes.fetch_add(total, Ordering::Relaxed);
         Ok(())
-    }
-
-    fn run_list(&self, channel: &Channel, pieces: &[Piece], cycle: bool, first: bool) -> Result<()> {
-        let id = channel.id;
-        // Done is told at the last data element; the engine may not have reached the link behind it yet.
-        let what = format!("DMA {id} idle");
-        Wait::new(&*self.io.board, &what, self.options.timeout)
-            .until(|| Ok(u32::from(self.engine.running(&self.io, id)?)), |running| running == 0)?;
-        let words = list::image(pieces, id.way, channel.list, cycle);
-        for (offset, value) in &words {
-            self.io.write(Bar::Bar4, channel.offset + offset, *value)?;
-        }
-        if first {
-            self.engine.load(&self.io, id, channel.list)?;
-        }
-        // Writes to BAR4 are posted: reading back makes sure that the list is in memory before the doorbell.
-        let control = words.iter().find(|(offset, _)| *offset == 0).map_or(0, |(_, value)| *value);
-        let read = self.io.read(Bar::Bar4, channel.offset)?;
-        if read != control {
-            let what = format!("linked list of DMA {id}");
-            return Err(Error::ReadBack { board: self.io.name(), what, offset: 0, wrote: control, read });
-        }
-        self.transfers.fetch_add(1, Ordering::Relaxed);
-        self.engine.ring(&self.io, id)?;
-        let between = match self.options.completion {
-            Completion::Poll => Between::Pause,
-            Completion::Interrupt => Between::Interrupt,
-        };
-        let what = format!("end of DMA {id}");
-        let status = Wait { between, ..Wait::new(&*self.io.board, &what, self.options.timeout) }
-            .until(|| self.engine.status(&self.io, id), |s| self.engine.progress(id, s) != Progress::Running)?;
-        if self.engine.progress(id, status) == Progress::Aborted {
-            let first = pieces.first();
-            return Err(Error::DmaAbort {
-                board: self.io.name(),
-                channel: id.to_string(),
-                iova: first.map_or(0, |p| p.host),
-                address: first.map_or(0, |p| p.device),
-                len: pieces.iter().map(|p| u64::from(p.len)).sum(),
-                status: self.engine.error_status(&self.io, id)?,
-            });
-        }
-        self.engine.acknowledge(&self.io, id)
     }
 
     /// After a failed transfer nothing may still run: stop the channel, else reset the function, else cut it off.
     fn recover_channel(&self, id: ChannelId, error: &Error) {
         if matches!(error, Error::TimedOut { .. }) {
             self.timeouts.fetch_add(1, Ordering::Relaxed);
-        }
-        if matches!(error, Error::StaleBuffer { .. } | Error::BufferRange { .. } | Error::Quarantined { .. }) {
-            return;
         }
         // Waits until transfers on other channels ended: stopping one channel stops its direction.
         let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
@@ -335,24 +270,22 @@ impl PcieTransport {
         if channel.bounce.as_ref().is_none_or(|b| b.generation() != self.io.board.generation()) {
             channel.bounce = Some(self.io.board.allocate(BOUNCE)?);
         }
-        let channel = &*channel;
-        let Some(buffer) = &channel.bounce else { return Ok(()) };
+        let Some(buffer) = channel.bounce.take() else { return Ok(()) };
         let mut done = 0;
         while done < len {
             let part = (len - done).min(BOUNCE);
             if way == Way::ToDevice {
-                copy(buffer, done, part)?;
+                copy(&buffer, done, part)?;
             }
-            let segment = Segment { buffer, offset: 0, address: address + done as u32, len: part };
-            self.guarded(channel, |_| {
-                self.check_generation(buffer)?;
-                self.run(channel, &list::pieces(&[segment], self.options.element_bytes))
-            })?;
+            let segment = Segment { buffer: &buffer, offset: 0, address: address + done as u32, len: part };
+            self.run(&mut channel, &[segment])?;
             if way == Way::ToHost {
-                copy(buffer, done, part)?;
+                copy(&buffer, done, part)?;
             }
             done += part;
         }
+        // Not after a failure: what follows gets another one.
+        channel.bounce = Some(buffer);
         Ok(())
     }
 
@@ -384,11 +317,7 @@ impl PcieTransport {
         if direct.is_empty() {
             return Ok(());
         }
-        let channel = self.channel(way);
-        self.guarded(&channel, |_| {
-            self.check_segments(&direct)?;
-            self.run(&channel, &list::pieces(&direct, self.options.element_bytes))
-        })
+        self.run(&mut self.channel(way), &direct)
     }
 
     /// The words of a range that a BAR shows, when it is short and aligned enough for register access.

@@ -4,7 +4,6 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use akida_hal::Board;
-use akida_hal::device::Completion;
 use akida_hal::transport::{PcieTransport, Transport, TransportOptions};
 use akida_simulator::{Clock, Model, SimBoard, SimSpec};
 
@@ -18,9 +17,10 @@ const SIZES: [usize; 4] = [4 << 10, 64 << 10, 256 << 10, 1 << 20];
 fn open(clock: Clock) -> (Arc<SimBoard>, PcieTransport) {
     let board = Arc::new(SimBoard::open(&SimSpec::new(Model::Akd1000).with_clock(clock)).expect("a board"));
     let options = TransportOptions {
-        timeout: std::time::Duration::from_secs(5),
-        completion: Completion::Poll,
         element_bytes: VENDOR as u32,
+        // One word, as the kernel driver does.
+        read_back: false,
+        ..TransportOptions::default()
     };
     let transport = PcieTransport::open(board.clone(), options).expect("a transport");
     (board, transport)

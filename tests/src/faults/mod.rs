@@ -8,7 +8,10 @@
 mod table;
 mod work;
 
+use std::fmt;
+use std::ops::Add;
 use std::sync::Arc;
+use std::time::Duration;
 
 use akida_hal::device::{Completion, Device, DeviceOptions, Verify};
 use akida_hal::regs::{dma, top};
@@ -28,6 +31,14 @@ pub trait Patient {
     fn fired(&self) -> bool;
     /// DMA mappings that exist.
     fn mappings(&self) -> usize;
+    /// Whether it can interrupt.
+    fn interrupts(&self) -> bool {
+        true
+    }
+    /// Deadline of each step of the driver.
+    fn timeout(&self) -> Duration {
+        DeviceOptions::default().timeout
+    }
 }
 
 /// How an injection ended.
@@ -65,6 +76,30 @@ impl Tally {
     }
 }
 
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            right: self.right + other.right,
+            errors: self.errors + other.errors,
+            recovered: self.recovered + other.recovered,
+            quarantined: self.quarantined + other.quarantined,
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { right, errors, recovered, quarantined } = self;
+        write!(
+            f,
+            "{} happened: {right} right, {errors} errors, {recovered} recovered, {quarantined} refused",
+            self.injected()
+        )
+    }
+}
+
 /// Injects a pair's fault `count` times at random occurrences, on fresh boards.
 ///
 /// # Errors
@@ -80,12 +115,18 @@ pub fn inject(pair: &Pair, count: u32, work: &Work, make: &dyn Fn() -> Box<dyn P
         }
         let at = 1 + random.bits() % limit;
         let plan = pair.plan(at);
-        let completion = if pair.interrupts() || random.once_in(2) { Completion::Interrupt } else { Completion::Poll };
+        let patient = make();
+        let can = patient.interrupts();
+        if pair.interrupts() && !can {
+            return Err(format!("{pair}: the occasion never comes"));
+        }
+        let interrupt = pair.interrupts() || (random.once_in(2) && can);
+        let completion = if interrupt { Completion::Interrupt } else { Completion::Poll };
         // With everything read back, flipped addresses that hit valid memory are noticed too; without, several jobs run at once.
         let verify = if pair.silent() || random.once_in(2) { Verify::Jobs } else { Verify::Program };
         let scan = matches!(pair.phase, Phase::Open | Phase::Recover);
-        let options = DeviceOptions { completion, verify, scan, ..DeviceOptions::default() };
-        let patient = make();
+        let timeout = patient.timeout();
+        let options = DeviceOptions { completion, verify, scan, timeout, ..DeviceOptions::default() };
         let ended = one(pair.phase, &plan, &options, work, &*patient)
             .map_err(|wrong| format!("{plan} in phase {}, {completion:?}, {verify:?}: {wrong}", pair.phase.name()))?;
         match ended {

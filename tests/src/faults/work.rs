@@ -61,7 +61,20 @@ impl Work {
         best.ok_or_else(|| "no small network fits".into())
     }
 
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Inputs and the integers they must give.
+    pub fn samples(&self) -> &[(Vec<u8>, Vec<i32>)] {
+        &self.samples
+    }
+
     /// Everything from loading to the last output.
+    ///
+    /// # Errors
+    /// A wrong number, or an output that neither comes nor fails. What the board says of itself is in the inner result.
     pub fn all(&self, device: &mut Device) -> Seen {
         if let Err(e) = device.program(&self.program) {
             return Ok(Err(e));

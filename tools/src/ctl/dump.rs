@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use akida_hal::Board;
-use akida_hal::device::{Completion, DeviceOptions};
+use akida_hal::device::DeviceOptions;
 use akida_hal::memory_map::TOP;
 use akida_hal::regs::{dma, top};
 use akida_hal::sysfs::{PciBoard, Sysfs};
@@ -141,7 +141,7 @@ fn kernel_log(log: Option<&str>, boards: &[PciBoard]) -> String {
 /// Brings the board up and reads; the core is not reset.
 fn registers(board: Arc<dyn Board>) -> String {
     let DeviceOptions { timeout, element_bytes, .. } = DeviceOptions::default();
-    let options = TransportOptions { timeout, element_bytes, completion: Completion::Poll };
+    let options = TransportOptions { timeout, element_bytes, ..TransportOptions::default() };
     let transport = match PcieTransport::open(board, options) {
         Ok(transport) => transport,
         Err(error) => return format!("not brought up: {}\n", chain(&error)),

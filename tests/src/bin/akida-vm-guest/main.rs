@@ -3,13 +3,15 @@
 //! It goes the way of a user: looks for boards, asks the doctor, binds, opens, runs the suite that simulated boards run in
 //! process, and gives the board back. Every step prints `ok` or `FAIL`; the exit status is the number of failures.
 
+mod faults;
+
 use std::fs;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use akida_hal::board::{Bar, Chip};
-use akida_hal::device::{Completion, KERNEL_ELEMENT_BYTES};
+use akida_hal::device::KERNEL_ELEMENT_BYTES;
 use akida_hal::sysfs::{PciBoard, Sysfs};
 use akida_hal::transport::{PcieTransport, Transport, TransportOptions};
 use akida_hal::vfio::{self, Interface, VfioBoard};
@@ -19,6 +21,8 @@ use akida_tests::{suite, transfers};
 /// A user and a group without other rights; init has made them.
 const USER: u32 = 1000;
 const GROUP: u32 = 970;
+/// Time for the table of faults.
+const FAULTS_LIMIT: Duration = Duration::from_secs(900);
 
 struct Report {
     failed: u8,
@@ -65,6 +69,10 @@ fn all(networks: &[&str]) -> ExitCode {
     }
     if boards.len() > 1 {
         report.say("boards at once", at_once(&boards));
+    }
+    match option("faults").and_then(|n| n.parse().ok()).unwrap_or(0) {
+        0 => println!("SKIP  faults by phases: asked for by akida.faults"),
+        count => report.say("faults by phases", faults::table(&boards, count, FAULTS_LIMIT)),
     }
     for board in &boards {
         for text in networks {
@@ -245,11 +253,7 @@ fn killed(address: &str) -> Result<String, String> {
 fn crash(address: &str) -> ExitCode {
     let run = || -> akida_hal::Result<()> {
         let board = Arc::new(VfioBoard::open(address)?);
-        let options = TransportOptions {
-            timeout: Duration::from_secs(5),
-            completion: Completion::Poll,
-            element_bytes: KERNEL_ELEMENT_BYTES,
-        };
+        let options = TransportOptions { element_bytes: KERNEL_ELEMENT_BYTES, ..TransportOptions::default() };
         let transport = PcieTransport::open(board, options)?;
         let base = transport.memory().first().map_or(0, |r| r.base).next_multiple_of(4096);
         let bytes = vec![0xa5; 256 << 10];
@@ -323,7 +327,7 @@ fn user(address: &str) -> ExitCode {
 
 /// The IOMMU's own report of what the suite's refused transfers tried; only there when the board asks the IOMMU.
 fn fault_logged() -> Result<String, String> {
-    let wanted = fs::read_to_string("/proc/cmdline").unwrap_or_default().contains("akida.dma=messages");
+    let wanted = option("dma").as_deref() == Some("messages");
     let log = Command::new("dmesg").output().map_err(|e| e.to_string())?;
     let log = String::from_utf8_lossy(&log.stdout);
     let address = format!("fault addr {:#x}", suite::UNMAPPED);
@@ -385,9 +389,16 @@ fn ctl(arguments: &[&str], expected: i32) -> Result<String, String> {
     }
 }
 
+/// What tests/vm/run says on the kernel's command line.
+fn option(name: &str) -> Option<String> {
+    let line = fs::read_to_string("/proc/cmdline").ok()?;
+    let find = |word: &str| word.strip_prefix("akida.")?.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
+    line.split_whitespace().find_map(find)
+}
+
 /// Whether everything is to be shown once only.
 fn quick() -> bool {
-    fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("akida.quick=1"))
+    option("quick").as_deref() == Some("1")
 }
 
 fn contains(text: String, part: &str) -> Result<String, String> {

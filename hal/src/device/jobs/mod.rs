@@ -1,0 +1,370 @@
+//! Jobs: a ring of them in flight, inputs in, outputs back (hardware.md sections 16.5 and 16.6).
+//!
+//! Register accesses cost more than bytes: a read over PCIe waits a microsecond, and in a virtual machine each access may leave
+//! the guest. So jobs go to the device in groups while it has others to work on, each group in one DMA list, handed over with
+//! one write, and outputs come back in groups. Lists of the same group are the same each time round, and are not written
+//! again ([`crate::transport`]).
+
+mod fetch;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::controller::{Controller, EVENT, End, HRC, Ring, bytes, compare};
+use super::memory::DeviceMemory;
+use super::options::{Completion, DeviceOptions, Verify};
+use crate::descriptor::{EventDescriptor, HrcDescriptor, JobHeader, JobId};
+use crate::dma::DmaBuffer;
+use crate::format::{self, HEADER_BYTES};
+use crate::mesh::Version;
+use crate::program::{InputKind, InputPort, OutputKind, OutputPort};
+use crate::regs::dma::{self, BufferEnd, Monitor, Replay};
+use crate::transport::{Segment, Transport};
+use crate::{Error, Result};
+
+/// Jobs in flight, single pass.
+pub const MAX_BATCH: usize = 16;
+
+/// Most bytes of host memory that jobs in groups take for inputs, and as many for outputs; with larger ones jobs go alone.
+const STAGING: usize = 4 << 20;
+/// Device memory for buffers is aligned so; host memory follows it, so that neighbours are one piece for the DMA engine.
+const STRIDE: usize = 64;
+
+/// A job that was taken and not fetched.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pending {
+    job: JobId,
+    slot: usize,
+    /// Bytes of input.
+    len: usize,
+    started: Duration,
+    copy_in: Duration,
+    /// Set when the output is in host memory.
+    run: Duration,
+    copy_out: Duration,
+}
+
+/// The job side of a loaded program.
+pub struct Jobs {
+    controller: Controller,
+    other: Controller,
+    ring: Ring,
+    input: InputPort,
+    output: OutputPort,
+    multi_pass: bool,
+    /// Device buffers of each job in flight.
+    inputs: Vec<u32>,
+    outputs: Vec<u32>,
+    /// Bytes of an output buffer, header included.
+    output_bytes: usize,
+    /// Host side of copies in: inputs, a zeroed header at `no_header`, and from `descriptors` on the ring.
+    stage_in: DmaBuffer,
+    in_stride: usize,
+    no_header: usize,
+    descriptors: usize,
+    descriptor_bytes: usize,
+    /// Host side of copies out: headers and payloads.
+    stage_out: DmaBuffer,
+    out_stride: usize,
+    payload: Vec<u8>,
+    /// Slots that go to the device together.
+    group: usize,
+    /// In order: `arrived` whose outputs are in host memory, then up to `submitted` those that the device has, then those that
+    /// wait in staging memory.
+    pending: VecDeque<Pending>,
+    arrived: usize,
+    submitted: usize,
+    next_slot: usize,
+    last: JobId,
+    /// The ring slot handed over last; none was yet when `fresh`.
+    last_ring: u32,
+    fresh: bool,
+    running: bool,
+    /// The monitor's control word, status clear left out.
+    monitor: u32,
+    /// What a job took lately, in groups: when the next look at the device is worth it.
+    pace: Duration,
+    /// When the device last finished something: the deadline of the next job counts from there.
+    finished: Duration,
+    timeout: Duration,
+    completion: Completion,
+    verify: bool,
+    /// Whether what only a register write does is looked at afterwards.
+    check: bool,
+}
+
+/// Device bytes of one input.
+fn input_bytes(port: &InputPort) -> usize {
+    let elements: usize = port.shape.iter().map(|d| *d as usize).product();
+    match port.kind {
+        InputKind::Dense => elements,
+        // One event at least: the dummy.
+        InputKind::CnpEvents | InputKind::FnpEvents => elements.max(1) * 8,
+    }
+}
+
+/// Device bytes of one output payload.
+fn payload_bytes(port: &OutputPort) -> usize {
+    match port.kind {
+        OutputKind::Dense => port.dense_bytes().next_multiple_of(4),
+        _ => port.shape.iter().map(|d| *d as usize).product::<usize>() * 8,
+    }
+}
+
+impl Jobs {
+    /// Makes rings and buffers for up to `wanted` jobs in flight and sets the input DMA up.
+    pub fn new(
+        transport: &dyn Transport,
+        memory: &mut DeviceMemory,
+        version: Version,
+        (input, output): (&InputPort, &OutputPort),
+        passes: usize,
+        wanted: usize,
+        options: &DeviceOptions,
+    ) -> Result<Self> {
+        let board = transport.identity().to_string();
+        let multi_pass = passes > 1;
+        let verify = options.verify >= Verify::Jobs;
+        let jobs = wanted.clamp(1, if multi_pass || verify { 1 } else { MAX_BATCH });
+        let (controller, other) = match input.kind {
+            InputKind::Dense => (HRC, EVENT),
+            InputKind::CnpEvents | InputKind::FnpEvents => (EVENT, HRC),
+        };
+        // More than jobs in flight: the controller stops where current equals last, so a full lap would look like none. Twice as
+        // many, so that slots of ring and buffers stay in step.
+        let slots = (2 * jobs as u32).max(dma::MIN_SLOTS);
+        let base = memory.allocate(&board, "the input ring", controller.ring_bytes(slots))?;
+        let ring = Ring { base, slots };
+        let (in_bytes, payload) = (input_bytes(input), payload_bytes(output));
+        let output_bytes = HEADER_BYTES + payload;
+        let mut buffers = |what, len| (0..jobs).map(|_| memory.allocate(&board, what, len)).collect::<Result<Vec<_>>>();
+        let inputs = buffers("inputs", in_bytes)?;
+        let outputs = buffers("outputs", output_bytes)?;
+
+        let check = options.verify >= Verify::Program;
+        controller.init(transport, ring, End::Outbound, Monitor::TIMER, check)?;
+        other.run(transport, false)?;
+        let clear = match output.kind {
+            OutputKind::Dense if version != Version::AKD1000 => {
+                dma::CLEAR_ENABLE.mask() | dma::CLEAR_WORDS.of((payload / 4) as u32)
+            }
+            _ => 0,
+        };
+        // Not to be used on the AKD1000 (hardware.md section 20, trap 23).
+        if version != Version::AKD1000 {
+            controller.set(transport, dma::OUTPUT_CLEAR, clear, check)?;
+        }
+        let end = if multi_pass { BufferEnd::Outbound } else { BufferEnd::Inbound };
+        controller.set_buffer_end(transport, end, check)?;
+        other.set_buffer_end(transport, end, check)?;
+        if multi_pass {
+            let generated = memory.allocate(&board, "generated descriptors", 2 * passes * controller.slot as usize)?;
+            let scratch = memory.allocate(&board, "scratch output", 4)?;
+            init_multi_pass(transport, controller, passes as u32, generated, scratch, check)?;
+        }
+        let (in_stride, out_stride) = (in_bytes.next_multiple_of(STRIDE), output_bytes.next_multiple_of(STRIDE));
+        let grouped = jobs > 1 && jobs * in_stride.max(out_stride) <= STAGING;
+        let (group, staged) = if grouped { (jobs.div_ceil(2), jobs) } else { (1, 1) };
+        let no_header = staged * in_stride;
+        let descriptors = no_header + STRIDE;
+        let stage_in = transport.allocate(descriptors + controller.ring_bytes(slots))?;
+        let stage_out = transport.allocate(staged * out_stride)?;
+        let monitor = controller.read(transport, dma::MONITOR_CONTROL)? & !Monitor::STATUS_CLEAR.bits();
+        let last = JobId(dma::STATUS_JOB.get(controller.read(transport, dma::DESCRIPTOR_STATUS)?) as u16);
+        Ok(Self {
+            controller,
+            other,
+            ring,
+            input: input.clone(),
+            output: output.clone(),
+            multi_pass,
+            inputs,
+            outputs,
+            output_bytes,
+            stage_in,
+            in_stride,
+            no_header,
+            descriptors,
+            descriptor_bytes: controller.slot as usize,
+            stage_out,
+            out_stride,
+            payload: Vec::new(),
+            group,
+            pending: VecDeque::with_capacity(jobs),
+            arrived: 0,
+            submitted: 0,
+            next_slot: 0,
+            last,
+            last_ring: slots - 1,
+            fresh: true,
+            running: false,
+            monitor,
+            pace: Duration::ZERO,
+            finished: transport.now(),
+            timeout: options.timeout,
+            completion: options.completion,
+            verify,
+            check,
+        })
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.inputs.len()
+    }
+
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes a job; `None` when as many are in flight as may be. It is started at once when the device has nothing else to do,
+    /// and with others when a group is full; [`fetch`](Self::fetch) starts what is left before it waits.
+    pub fn enqueue(&mut self, transport: &dyn Transport, input: &[u8]) -> Result<Option<JobId>> {
+        let board = || transport.identity().to_string();
+        let expected: usize = self.input.shape.iter().map(|d| *d as usize).product();
+        if input.len() != expected {
+            return Err(Error::InputLength { board: board(), actual: input.len(), expected });
+        }
+        if self.pending.len() == self.capacity() {
+            return Ok(None);
+        }
+        let begin = transport.now();
+        let (job, slot) = (self.last.next(), self.next_slot);
+        let ring_slot = (self.last_ring + 1 + self.staged() as u32) % self.ring.slots;
+        let len = self.stage(transport, job, slot, ring_slot, input)?;
+        let now = transport.now();
+        let copy_in = now.saturating_sub(begin);
+        self.pending.push_back(Pending { job, slot, len, started: now, copy_in, ..Pending::default() });
+        self.last = job;
+        self.next_slot = (slot + 1) % self.capacity();
+        if self.submitted == self.arrived || self.next_slot.is_multiple_of(self.group) {
+            self.submit(transport)?;
+        }
+        Ok(Some(job))
+    }
+
+    /// Jobs that wait in host memory.
+    fn staged(&self) -> usize {
+        self.pending.len() - self.submitted
+    }
+
+    /// Where a slot is in staging memory.
+    fn staging(&self, slot: usize) -> usize {
+        if self.group > 1 { slot } else { 0 }
+    }
+
+    /// Moves all staged jobs to the device in one transfer and hands them over with one write.
+    fn submit(&mut self, transport: &dyn Transport) -> Result<()> {
+        let jobs: Vec<Pending> = self.pending.range(self.submitted..).copied().collect();
+        let Some(first) = jobs.first().copied() else { return Ok(()) };
+        let begin = transport.now();
+        let first_ring = (self.last_ring + 1) % self.ring.slots;
+        let segment = |offset, address, len| Segment { buffer: &self.stage_in, offset, address, len };
+        // Inputs, then headers that no finished job has, then the descriptors that make all that matter.
+        let inputs = jobs.iter().map(|j| {
+            // Of events there are more or fewer: as long as that saves little, all of the buffer goes, so that the list stays.
+            let whole =
+                self.group > 1 && (self.input.kind == InputKind::Dense || self.in_stride <= fetch::WHOLE_EVENTS);
+            let len = if whole { self.in_stride } else { j.len };
+            segment(self.staging(j.slot) * self.in_stride, self.inputs[j.slot], len)
+        });
+        let headers = jobs.iter().map(|j| segment(self.no_header, self.outputs[j.slot], HEADER_BYTES));
+        let bytes = self.controller.slot as usize;
+        let descriptors = (0..jobs.len() as u32).map(|i| {
+            let ring_slot = (first_ring + i) % self.ring.slots;
+            let offset = self.descriptors + ring_slot as usize * bytes;
+            segment(offset, self.ring.base + ring_slot * self.controller.slot, self.descriptor_bytes)
+        });
+        let segments: Vec<_> = inputs.chain(headers).chain(descriptors).collect();
+        transport.write_from(&segments)?;
+        if self.verify {
+            for s in &segments {
+                let (mut wrote, mut read) = (vec![0; s.len], vec![0; s.len]);
+                s.buffer.read(s.offset, &mut wrote)?;
+                transport.read(s.address, &mut read)?;
+                compare(transport, s.address, &wrote, &read)?;
+            }
+        }
+        if !self.running {
+            self.other.run(transport, false)?;
+            self.controller.run(transport, true)?;
+            self.running = true;
+        }
+        if self.multi_pass {
+            self.controller.write(transport, dma::REPLAY_OUTPUT, self.outputs[first.slot])?;
+        }
+        let started = transport.now();
+        let last = (first_ring + jobs.len() as u32 - 1) % self.ring.slots;
+        let before = if self.fresh { dma::LAST_AFTER_RESET } else { self.last_ring };
+        self.controller.hand_over(transport, before, last)?;
+        (self.last_ring, self.fresh) = (last, false);
+        if self.submitted == self.arrived {
+            self.finished = started;
+        }
+        let share = started.saturating_sub(begin) / jobs.len() as u32;
+        for job in self.pending.range_mut(self.submitted..) {
+            job.started = started;
+            job.copy_in += share;
+        }
+        self.submitted = self.pending.len();
+        Ok(())
+    }
+
+    /// Puts an input and its descriptor into staging memory; returns the input's length.
+    fn stage(&self, transport: &dyn Transport, job: JobId, slot: usize, ring_slot: u32, input: &[u8]) -> Result<usize> {
+        let at = self.staging(slot) * self.in_stride;
+        let descriptor_at = self.descriptors + (ring_slot * self.controller.slot) as usize;
+        let board = || transport.identity().to_string();
+        let (source, output) = (self.inputs[slot], self.outputs[slot]);
+        let events = match self.input.kind {
+            InputKind::Dense => {
+                self.stage_in.write(at, input)?;
+                let words = HrcDescriptor::dense(job, self.input.shape, self.input.window, source, output)
+                    .and_then(|d| d.encode())
+                    .map_err(|source| Error::Descriptor { board: board(), source })?;
+                self.stage_in.write(descriptor_at, &bytes(&words))?;
+                return Ok(input.len());
+            }
+            InputKind::CnpEvents => format::cnp_events(self.input.shape, input),
+            InputKind::FnpEvents => format::fnp_events(self.input.shape, input),
+        };
+        let events = events.map_err(|source| Error::Format { board: board(), job: job.0, source })?;
+        let event_bytes = bytes(&events);
+        self.stage_in.write(at, &event_bytes)?;
+        let descriptor = EventDescriptor {
+            header: JobHeader::new(job),
+            input: source,
+            input_words: events.len() as u32,
+            output,
+            learn_class: 0,
+            mode: 0,
+        };
+        let words = descriptor.encode().map_err(|source| Error::Descriptor { board: board(), source })?;
+        self.stage_in.write(descriptor_at, &bytes(&words))?;
+        Ok(event_bytes.len())
+    }
+}
+
+/// hardware.md section 8.4, "input DMA multi-pass".
+fn init_multi_pass(
+    transport: &dyn Transport,
+    controller: Controller,
+    passes: u32,
+    generated: u32,
+    scratch: u32,
+    check: bool,
+) -> Result<()> {
+    let monitor = controller.read(transport, dma::MONITOR_CONTROL)?;
+    let monitor = monitor & !Monitor::MASK_BURST.bits() | Monitor::MASK_OUTBOUND.bits();
+    controller.set(transport, dma::MONITOR_CONTROL, monitor, check)?;
+    let replay = Replay::BURST_MODE | Replay::OUTPUT_ADDRESS | Replay::DYNAMIC_OUTPUT | Replay::REPLAY_BUFFER;
+    for (register, value) in [
+        (dma::REPLAY_CONTROL, replay.bits()),
+        (dma::REPLAY_BURST, dma::BURST_LOOPS.of(passes) | dma::BURST_LAYER_LOOPS.of(passes)),
+        (dma::REPLAY_MAIN, generated),
+        (dma::REPLAY_SCRATCH, generated),
+        (dma::REPLAY_OUTPUT_SCRATCH, scratch),
+    ] {
+        controller.set(transport, register, value, check)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The table of faults by phases (akida_tests::faults) through vfio-pci: faults are armed over a serial port, at whose other end
+//! the process that serves the boards listens (`akida-sim serve --control`).
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use akida_hal::board::{Bar, Chip, Identity, Wake};
+use akida_hal::device::{Device, DeviceOptions};
+use akida_hal::dma::DmaBuffer;
+use akida_hal::regs::iatu;
+use akida_hal::sysfs::PciBoard;
+use akida_hal::vfio::VfioBoard;
+use akida_hal::{Board, Result};
+use akida_runtime::model::Target;
+use akida_tests::faults::{PAIRS, Pair, Patient, Tally, Work, inject};
+
+/// The machine's second serial port.
+const PORT: &str = "/dev/ttyS1";
+/// Pairs that have to be gone through in the time there is.
+const ENOUGH: usize = 40;
+/// Deadline of each step of the driver: much is stalled here, and every stall costs one.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Goes through the table, `count` injections of each pair, for at most `limit`.
+pub fn table(boards: &[PciBoard], count: u32, limit: Duration) -> Result<String, String> {
+    let start = Instant::now();
+    let control = Arc::new(Control::open()?);
+    let mut works = HashMap::new();
+    for (number, board) in boards.iter().enumerate() {
+        let patient = Behind::new(&board.address, number, &control)?;
+        let device = Device::open(patient.board(), options()).map_err(|e| e.to_string())?;
+        let work = Work::small(target(&patient.vfio), device.mesh())?;
+        works.insert(number, work);
+    }
+    let (mut pairs, mut sum) = (0, Tally::default());
+    for (turn, pair) in PAIRS.iter().enumerate() {
+        if elsewhere(pair) {
+            continue;
+        }
+        if start.elapsed() > limit {
+            println!("SKIP  faults from {pair} on: {limit:.0?} are over");
+            break;
+        }
+        let before = held();
+        let mut left = count;
+        // The occasion of a pair need not come on each board.
+        for offset in 0..boards.len() {
+            let number = (turn + offset) % boards.len();
+            let make = || -> Box<dyn Patient> {
+                match Behind::new(&boards[number].address, number, &control) {
+                    Ok(patient) => Box::new(patient),
+                    // Without a board there is nothing to go on with, and nobody to say it to but here.
+                    Err(wrong) => panic!("{wrong}"),
+                }
+            };
+            match inject(pair, left, &works[&number], &make) {
+                Ok(tally) => {
+                    println!("      {pair} on {}: {tally}", boards[number].address);
+                    sum = sum + tally;
+                    left = 0;
+                    break;
+                }
+                Err(e) if e.ends_with("the occasion never comes") => {}
+                Err(e) => return Err(format!("{}: {e}", boards[number].address)),
+            }
+        }
+        if left != 0 {
+            return Err(format!("{pair}: its occasion comes on no board"));
+        }
+        if held() != before {
+            return Err(format!("{pair}: descriptors and threads {before:?} before, {:?} after", held()));
+        }
+        pairs += 1;
+    }
+    if pairs < ENOUGH {
+        return Err(format!("only {pairs} pairs in {:.0?}", start.elapsed()));
+    }
+    Ok(format!(
+        "{pairs} pairs, {count} injections each: {sum}; no mapping, descriptor or thread left; {:.0?}",
+        start.elapsed()
+    ))
+}
+
+/// Pairs that are no matter of a board behind a kernel: memory is given by this process there, and a board that is gone for
+/// good would be gone for the rest of the machine's life.
+fn elsewhere(pair: &Pair) -> bool {
+    pair.fault == "refuse-allocation" || pair.parameters == "forever"
+}
+
+fn options() -> DeviceOptions {
+    DeviceOptions { timeout: TIMEOUT, ..DeviceOptions::default() }
+}
+
+fn target(board: &VfioBoard) -> Target {
+    match board.identity().chip {
+        Chip::Akd1000 => Target::Akd1000,
+        Chip::Akd1500 => Target::Akd1500,
+        _ => Target::Akida2,
+    }
+}
+
+/// Open descriptors and threads of this process.
+fn held() -> (usize, usize) {
+    let count = |folder: &str| fs::read_dir(folder).map_or(0, Iterator::count);
+    (count("/proc/self/fd"), count("/proc/self/task"))
+}
+
+/// The serial port: a line asked, a line answered.
+struct Control {
+    port: Mutex<BufReader<File>>,
+}
+
+impl Control {
+    fn open() -> Result<Self, String> {
+        let port = OpenOptions::new().read(true).write(true).open(PORT).map_err(|e| format!("{PORT}: {e}"))?;
+        Ok(Self { port: Mutex::new(BufReader::new(port)) })
+    }
+
+    /// How many faults have happened on a board, once the plan is armed.
+    fn ask(&self, board: usize, plan: &str) -> Result<u64, String> {
+        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(port.get_mut(), "{board} {plan}").map_err(|e| format!("{PORT}: {e}"))?;
+        let mut line = String::new();
+        port.read_line(&mut line).map_err(|e| format!("{PORT}: {e}"))?;
+        let answer: serde_json::Value = serde_json::from_str(&line).map_err(|e| format!("{line:?}: {e}"))?;
+        match (answer.get("error"), answer["count"].as_u64()) {
+            (None, Some(count)) => Ok(count),
+            _ => Err(format!("{plan:?}: {}", line.trim())),
+        }
+    }
+}
+
+/// A board behind the kernel, opened for one injection.
+struct Behind {
+    vfio: Arc<VfioBoard>,
+    number: usize,
+    control: Arc<Control>,
+    /// Faults that had happened before.
+    before: u64,
+}
+
+impl Behind {
+    fn new(address: &str, number: usize, control: &Arc<Control>) -> Result<Self, String> {
+        control.ask(number, "=")?;
+        let before = control.ask(number, "#")?;
+        let vfio = Arc::new(VfioBoard::open(address).map_err(|e| format!("{address}: {e}"))?);
+        Ok(Self { vfio, number, control: control.clone(), before })
+    }
+}
+
+impl Patient for Behind {
+    fn board(&self) -> Arc<dyn Board> {
+        Arc::new(Brisk(self.vfio.clone()))
+    }
+
+    fn arm(&self, plan: &str) {
+        // "=" takes all faults away and answers in as many bytes as there have to be on a serial port.
+        let plan = if plan.is_empty() { "=".into() } else { format!("={plan}") };
+        self.control.ask(self.number, &plan).expect("the serving process answers");
+    }
+
+    fn fired(&self) -> bool {
+        self.control.ask(self.number, "#").expect("the serving process answers") > self.before
+    }
+
+    fn mappings(&self) -> usize {
+        self.vfio.mappings()
+    }
+
+    /// How an AKD1500 could learn its message under VFIO is not known.
+    fn interrupts(&self) -> bool {
+        self.vfio.identity().chip != Chip::Akd1500
+    }
+
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+}
+
+/// The board, without the second that translation takes to settle on silicon: it would be most of the run.
+struct Brisk(Arc<VfioBoard>);
+
+impl Board for Brisk {
+    fn identity(&self) -> &Identity {
+        self.0.identity()
+    }
+
+    fn config_read(&self, offset: u16) -> Result<u32> {
+        self.0.config_read(offset)
+    }
+
+    fn config_write(&self, offset: u16, value: u32) -> Result<()> {
+        self.0.config_write(offset, value)
+    }
+
+    fn bar_len(&self, bar: Bar) -> u64 {
+        self.0.bar_len(bar)
+    }
+
+    fn read(&self, bar: Bar, offset: u64) -> Result<u32> {
+        self.0.read(bar, offset)
+    }
+
+    fn write(&self, bar: Bar, offset: u64, value: u32) -> Result<()> {
+        self.0.write(bar, offset, value)
+    }
+
+    fn allocate(&self, len: usize) -> Result<DmaBuffer> {
+        self.0.allocate(len)
+    }
+
+    fn wait_interrupt(&self, timeout: Duration) -> Result<Wake> {
+        self.0.wait_interrupt(timeout)
+    }
+
+    fn reset(&self) -> Result<()> {
+        self.0.reset()
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.generation()
+    }
+
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn pause(&self, time: Duration) {
+        if time != iatu::SETTLE {
+            self.0.pause(time);
+        }
+    }
+}
