@@ -17,18 +17,35 @@ use crate::{Error, Result};
 /// Page size that mappings are rounded to.
 pub const PAGE: usize = 4096;
 
+/// A large page of x86 and arm64. Memory of that size and more begins at one and is asked to be made of them, so that the IOMMU
+/// can map it in large pieces too: I/O virtual addresses of such sizes are aligned alike.
+pub const LARGE_PAGE: usize = 2 << 20;
+
 /// Zeroed, page-aligned memory outside Rust's aliasing rules. Shared between a driver and a device model.
 #[derive(Debug)]
 pub struct DmaMemory {
     map: MmapRaw,
+    /// Bytes of the mapping before the first one that is used.
+    skip: usize,
+    len: usize,
 }
 
 impl DmaMemory {
     /// Anonymous memory of `len` bytes rounded up to pages.
     pub fn new(len: usize) -> Result<Self> {
         let len = len.max(1).next_multiple_of(PAGE);
-        let map = MmapMut::map_anon(len).map_err(|source| Error::host_memory(len, source))?;
-        Ok(Self { map: MmapRaw::from(map) })
+        let more = if len >= LARGE_PAGE { LARGE_PAGE - PAGE } else { 0 };
+        let map = MmapMut::map_anon(len + more).map_err(|source| Error::host_memory(len, source))?;
+        let map = MmapRaw::from(map);
+        let skip = if more > 0 { map.as_mut_ptr().align_offset(LARGE_PAGE) } else { 0 };
+        // Refused where transparent large pages are switched off: then they are small.
+        #[cfg(target_os = "linux")]
+        if more > 0
+            && let Err(e) = map.advise_range(memmap2::Advice::HugePage, skip, len)
+        {
+            log::debug!("{len} bytes for DMA stay in small pages: {e}");
+        }
+        Ok(Self { map, skip, len })
     }
 
     /// Memory that another process can map too: the file is given to it.
@@ -52,12 +69,12 @@ impl DmaMemory {
             let reason = format!("{len} bytes of a file of {there}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
-        Ok(Self { map: MmapOptions::new().len(len).map_raw(file)? })
+        Ok(Self { map: MmapOptions::new().len(len).map_raw(file)?, skip: 0, len })
     }
 
     /// Length in bytes, a multiple of the page size.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.len
     }
 
     /// Never true: a mapping has at least one page.
@@ -67,7 +84,7 @@ impl DmaMemory {
 
     /// The address the kernel needs to map this memory for a device. Not to be turned into a reference.
     pub fn as_ptr(&self) -> *mut u8 {
-        self.map.as_mut_ptr()
+        self.map.as_mut_ptr().wrapping_add(self.skip)
     }
 
     /// Copies bytes in.
@@ -161,5 +178,28 @@ impl Drop for DmaBuffer {
 impl std::fmt::Debug for DmaBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "DmaBuffer({:#x}+{:#x}, generation {})", self.iova, self.len(), self.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_memory_begins_at_a_large_page_and_all_of_it_is_there() -> Result<()> {
+        for len in [1, PAGE + 1, LARGE_PAGE - 1, LARGE_PAGE, 5 * LARGE_PAGE + 1] {
+            let memory = DmaMemory::new(len)?;
+            assert_eq!(memory.len(), len.next_multiple_of(PAGE));
+            let aligned = if len >= LARGE_PAGE { LARGE_PAGE } else { PAGE };
+            assert!((memory.as_ptr() as usize).is_multiple_of(aligned), "{len}: {:?}", memory.as_ptr());
+            let mut read = [7; 4];
+            memory.read(memory.len() - 4, &mut read)?;
+            assert_eq!(read, [0; 4]);
+            memory.write(memory.len() - 4, &[1, 2, 3, 4])?;
+            memory.read(memory.len() - 4, &mut read)?;
+            assert_eq!(read, [1, 2, 3, 4]);
+            assert!(memory.write(memory.len() - 3, &[0; 4]).is_err() && memory.read(memory.len(), &mut read).is_err());
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! a [`Board`] and nothing of what is behind it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use akida_hal::board::Wake;
@@ -221,34 +221,58 @@ fn stale(board: &Arc<dyn Board>) -> Result<String, String> {
 fn reset(board: &Arc<dyn Board>) -> Result<String, String> {
     let transport = open(board)?;
     let base = base(&transport);
-    let (stop, started) = (AtomicBool::new(false), AtomicBool::new(false));
-    let mut ended = String::from("no transfer was hit");
-    std::thread::scope(|scope| {
-        let mover = scope.spawn(|| {
-            let bytes = pattern(256 << 10, 9);
-            while !stop.load(Ordering::SeqCst) {
-                started.store(true, Ordering::SeqCst);
-                transport.write(base, &bytes)?;
-            }
-            Ok::<(), Error>(())
-        });
-        while !started.load(Ordering::SeqCst) {
-            std::thread::yield_now();
+    let mut round = 0;
+    let ended = loop {
+        round += 1;
+        if let Some(hit) = reset_once(board, &transport, base)? {
+            break hit;
         }
-        let resets: Result<(), Error> = (0..3).try_for_each(|_| transport.reset());
-        stop.store(true, Ordering::SeqCst);
-        match mover.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) if matches!(e.kind(), ErrorKind::Device | ErrorKind::TimedOut | ErrorKind::Usage) => {
-                ended = e.to_string();
-            }
-            Ok(Err(e)) => return Err(format!("the transfer failed in another way: {e}")),
-            Err(_) => return Err("the transferring thread panicked".into()),
+        if round == ROUNDS {
+            return Err(format!("{ROUNDS} resets, and none came while a transfer was under way"));
         }
-        resets.map_err(|e| format!("reset: {e}"))
-    })?;
+    };
     round_trip(&transport, base, 65_536, 3, 10)?;
     drop(transport);
     self_test(board)?;
-    Ok(ended)
+    Ok(format!("in round {round}: {ended}"))
+}
+
+/// Resets that may come between two transfers before one has to hit.
+const ROUNDS: usize = 20;
+
+/// The function is reset beside the transport, which knows nothing of it, while a thread moves memory. `None` when the transfer
+/// that was under way had ended before; otherwise how it failed.
+fn reset_once(board: &Arc<dyn Board>, transport: &PcieTransport, base: u32) -> Result<Option<String>, String> {
+    // The transfer that is under way: odd while it is.
+    let turn = AtomicU32::new(0);
+    let (failed, hit) = std::thread::scope(|scope| {
+        let mover = scope.spawn(|| {
+            let bytes = pattern(512 << 10, 9);
+            loop {
+                let now = turn.fetch_add(1, Ordering::SeqCst) + 1;
+                if let Err(error) = transport.write(base, &bytes) {
+                    return (now, error);
+                }
+                turn.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let under_way = loop {
+            match turn.load(Ordering::SeqCst) {
+                // The first maps memory; the next ones move only.
+                now if now % 2 == 1 && now > 2 => break now,
+                _ if mover.is_finished() => break 0,
+                _ => std::thread::yield_now(),
+            }
+        };
+        let reset = board.reset();
+        let (during, error) = mover.join().map_err(|_| "the transferring thread panicked".to_string())?;
+        reset.map_err(|e| format!("reset: {e}"))?;
+        Ok::<_, String>((error, during == under_way))
+    })?;
+    // Whatever the driver made of it, a reset of its own brings the board back.
+    transport.reset().map_err(|e| format!("reset: {e}"))?;
+    if !matches!(failed.kind(), ErrorKind::Device | ErrorKind::TimedOut | ErrorKind::Usage) {
+        return Err(format!("the transfer failed in another way: {failed}"));
+    }
+    Ok(hit.then(|| failed.to_string()))
 }

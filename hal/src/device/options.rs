@@ -21,8 +21,9 @@ pub enum Completion {
 pub enum Verify {
     /// Nothing.
     Off,
-    /// What a program consists of: tracks in device memory, registers and SRAMs of NPs. Whether all of it reads back on
-    /// silicon is not known.
+    /// What a program consists of: tracks in device memory, registers and SRAMs of NPs; and what jobs rely on and only a posted
+    /// write does: set-up of the Akida DMAs, lists of the PCIe DMA engine when they are written, its list pointers. Whether all
+    /// of it reads back on silicon is not known.
     #[default]
     Program,
     /// Also every input and descriptor before it is handed over, and every output twice; one job in flight, so that the

@@ -51,6 +51,8 @@ pub struct PcieTransport {
 /// What recovery changes.
 struct Gate {
     quarantine: Option<String>,
+    /// The board's generation that was brought up.
+    generation: u64,
     /// The AKD1500's window on host memory.
     host: Option<DmaBuffer>,
     /// Where the engine's messages go while nobody waits for interrupts.
@@ -82,7 +84,7 @@ impl PcieTransport {
             engine,
             layout,
             options: TransportOptions { element_bytes: options.element_bytes.max(1), ..options },
-            gate: RwLock::new(Gate { quarantine: None, host: None, messages: None }),
+            gate: RwLock::new(Gate { quarantine: None, generation: 0, host: None, messages: None }),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             transfers: AtomicU64::new(0),
@@ -99,6 +101,7 @@ impl PcieTransport {
     /// hardware.md 16.1 steps 2 to 5, 16.2 steps 1 to 4.
     fn bring_up(&self, gate: &mut Gate) -> Result<()> {
         self.io.clear_known();
+        gate.generation = self.io.board.generation();
         bring_up::enable(&self.io)?;
         if self.io.board.identity().chip == Chip::Akd1500 {
             gate.host = self.host_window();
@@ -203,6 +206,11 @@ impl PcieTransport {
             let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
             self.quarantined(&gate)?;
             self.check_segments(segments)?;
+            // Reset by somebody else: translation is lost, and what a BAR shows now may well look like a list.
+            let (expected, generation) = (gate.generation, self.io.board.generation());
+            if generation != expected {
+                return Err(Error::WasReset { board: self.io.name(), generation, expected });
+            }
             let (io, engine, options) = (&self.io, &*self.engine, &self.options);
             let road = Road { io, engine, options, mailbox: gate.messages.as_ref() };
             let count = || {

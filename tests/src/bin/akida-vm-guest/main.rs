@@ -77,7 +77,10 @@ fn all(networks: &[&str]) -> ExitCode {
     for board in &boards {
         for text in networks {
             match Network::parse(text) {
-                Some(network) if board.chip == Some(network.chip) => report.say("network", network.run(&board.address)),
+                Some(network) if board.chip == Some(network.chip) => {
+                    report.say("network", network.run(&board.address));
+                    report.say("trace as in process", network.trace(&board.address));
+                }
                 Some(_) => {}
                 None => report.say("network", Err(format!("{text:?} is no CHIP:COUNT:FILES"))),
             }
@@ -376,6 +379,22 @@ impl<'a> Network<'a> {
             return Err(format!("other numbers than in process: {said}"));
         }
         Ok(format!("{} samples, every byte as in process, in {:.1?}\n        {said}", self.count, start.elapsed()))
+    }
+}
+
+impl Network<'_> {
+    /// Every access of a run, compared with that of the same run on the simulated board in process.
+    fn trace(&self, address: &str) -> Result<String, String> {
+        let (model, samples) = (format!("{}.onnx", self.files), format!("{}.npz", self.files));
+        let output = Command::new("/bin/akida-run")
+            .args([&*model, "--input", &*samples, "--limit", "16", "--jobs", "1", "--device", address])
+            .args(["--show", "none", "--trace", "/tmp/trace"])
+            .output()
+            .map_err(|e| e.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        ctl(&["trace", "compare", &format!("{}.trace", self.files), "/tmp/trace"], 0)
     }
 }
 
