@@ -22,7 +22,7 @@ use akida_tests::{suite, transfers};
 const USER: u32 = 1000;
 const GROUP: u32 = 970;
 /// Time for the table of faults.
-const FAULTS_LIMIT: Duration = Duration::from_secs(900);
+const FAULTS_LIMIT: Duration = Duration::from_secs(600);
 
 struct Report {
     failed: u8,
