@@ -166,6 +166,13 @@ impl Sysfs {
         self.path("/dev/iommu").exists()
     }
 
+    /// Whether this process may use iommufd with a board: both nodes are there and open to it.
+    pub fn may_use_iommufd(&self, board: &PciBoard) -> bool {
+        let granted = |node: &Node| node.access == Access::Granted;
+        board.cdev.as_ref().is_some_and(granted)
+            && Node::read(self, Path::new("/dev/iommu")).as_ref().is_some_and(granted)
+    }
+
     /// Whether the vfio-pci driver is loaded or built in.
     pub fn has_vfio_pci(&self) -> bool {
         self.path("/sys/bus/pci/drivers/vfio-pci").exists()

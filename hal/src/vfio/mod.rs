@@ -60,7 +60,7 @@ const COMMAND_MASK: u32 = 0xffff;
 /// Which kernel interface to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interface {
-    /// iommufd where this build and the kernel have it, else the group.
+    /// iommufd where this build and the kernel have it and both of its nodes are open to this process, else the group.
     #[default]
     Auto,
     /// `/dev/vfio/GROUP` and a container.
@@ -419,7 +419,7 @@ fn open_kernel(sysfs: &Sysfs, found: &PciBoard, options: &Options) -> Result<Box
     match options.interface {
         Interface::Group => by_group(),
         Interface::Iommufd => by_iommufd(),
-        Interface::Auto if cfg!(feature = "iommufd") && found.cdev.is_some() && sysfs.has_iommufd() => by_iommufd(),
+        Interface::Auto if cfg!(feature = "iommufd") && sysfs.may_use_iommufd(found) => by_iommufd(),
         Interface::Auto => by_group(),
     }
 }

@@ -310,6 +310,18 @@ fn as_user(sysfs: &Sysfs, address: &str) -> Result<String, String> {
     chown(&node.path, None, Some(GROUP)).map_err(|e| e.to_string())?;
     fs::set_permissions(&node.path, fs::Permissions::from_mode(0o660)).map_err(|e| e.to_string())?;
     match run()?.as_str() {
+        "opened" if cfg!(feature = "iommufd") && sysfs.has_iommufd() => {
+            // And by its own node, once /dev/iommu is open too.
+            let cdev = sysfs.board(address).ok().and_then(|b| b.cdev).ok_or("no node of its own")?;
+            for path in [&*cdev.path, "/dev/iommu".as_ref()] {
+                chown(path, None, Some(GROUP)).map_err(|e| e.to_string())?;
+                fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(|e| e.to_string())?;
+            }
+            match run()?.as_str() {
+                "opened" => Ok(format!("opens {} and {} by its group", node.path.display(), cdev.path.display())),
+                other => Err(other.to_string()),
+            }
+        }
         "opened" => Ok(format!("opens {} by its group", node.path.display())),
         other => Err(other.to_string()),
     }
