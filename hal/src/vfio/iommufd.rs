@@ -4,7 +4,7 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,7 +109,11 @@ impl Drop for Iommufd {
             // SAFETY: dropped here and nowhere else, and `self` ends with this call.
             unsafe { ManuallyDrop::drop(&mut self.device) };
         } else {
-            log::warn!("{}: the function left the bus while open; its descriptor is kept until exit", self.board);
+            // The kernel waits for this descriptor; only the address space's is kept until exit.
+            let device = self.device.as_raw_fd();
+            // SAFETY: the descriptor is that of `device`, which is leaked here: nobody uses or closes it after this.
+            drop(unsafe { OwnedFd::from_raw_fd(device) });
+            log::debug!("{}: given back to the kernel while open", self.board);
         }
     }
 }
