@@ -113,9 +113,19 @@ pub fn measure(board: &Arc<dyn Board>) -> Result<[Compared; 2], String> {
             moved.map_err(|e| e.to_string())
         })
     };
+    // Put into the host's memory after a first list each way, so that only the lists that are measured can move it.
+    let mark: Vec<u8> = (0..LIST as u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+    let blank = vec![0; LIST];
     let compare = |way, to_device, single| -> Result<Compared, String> {
+        let say = |e: akida_hal::Error| e.to_string();
         run(to_device, &first, 0, LIST)?;
+        first.write(0, if to_device { &mark } else { &blank }).map_err(say)?;
         let lists = cost(LIST_BYTES, || run(to_device, &first, 0, LIST_BYTES))?;
+        let mut seen = vec![0; LIST];
+        first.read(0, &mut seen).map_err(say)?;
+        if seen != mark {
+            return Err(format!("{way}: the lists that were measured did not move what they should"));
+        }
         let both = cost(LIST_BYTES, || {
             std::thread::scope(|scope| {
                 let other = scope.spawn(|| run(to_device, &second, LIST, LIST_BYTES / 2));

@@ -175,7 +175,7 @@ impl Board for TracedBoard {
         self.traced(
             |board| board.config_read(offset),
             |recorder, read| {
-                let read = read.map_or_else(|e| e, |&v| value(v, recorder.symbols.config(offset)));
+                let read = read.map_or_else(|e| e, |&v| value(v, recorder.symbols.config(offset, v, false)));
                 vec![format!("cr {offset:#05x} {read}")]
             },
         )
@@ -186,7 +186,7 @@ impl Board for TracedBoard {
             |board| board.config_write(offset, word),
             |recorder, done| {
                 let failed = done.err().map_or_else(String::new, |e| format!(" {e}"));
-                vec![format!("cw {offset:#05x} {}{failed}", value(word, recorder.symbols.config(offset)))]
+                vec![format!("cw {offset:#05x} {}{failed}", value(word, recorder.symbols.config(offset, word, true)))]
             },
         )
     }

@@ -7,7 +7,7 @@ use crate::memory_map::ListLayout;
 use crate::regs::edma::{self, ChannelControl};
 use crate::regs::iatu::unrolled;
 use crate::regs::lists::SLOT;
-use crate::regs::{hdma, pci};
+use crate::regs::{hdma, pci, pci::Command};
 
 /// Mapped memory by address, and what is known of the board's registers.
 pub struct Symbols {
@@ -69,10 +69,15 @@ impl Symbols {
         self.waiting.clear();
     }
 
-    /// Words of configuration space that the host chose.
-    pub fn config(&self, offset: u16) -> Option<String> {
+    /// Words of configuration space that the host chose. Of the command register memory decoding is the driver's, and bus
+    /// mastering where it writes it (a kernel's VFIO has it on before); other bits are the kernel's.
+    pub fn config(&self, offset: u16, word: u32, written: bool) -> Option<String> {
+        if offset == pci::COMMAND_STATUS {
+            let master = if written { Command::BUS_MASTER } else { Command::empty() };
+            return Some(format!("command:{:#x}", word & (Command::MEMORY | master).bits()));
+        }
         let bars = pci::BAR0..pci::BAR0 + 24;
-        let message = self.message.is_some_and(|at| (at + 4..at + 16).contains(&offset));
+        let message = self.message.is_some_and(|at| (at..at + 16).contains(&offset));
         if bars.contains(&offset) { Some("bar".into()) } else { message.then(|| "msi".into()) }
     }
 
