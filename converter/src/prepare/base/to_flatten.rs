@@ -29,7 +29,7 @@ fn flattens(graph: &Graph, number: usize) -> Option<bool> {
         return Some(false);
     }
     let (x, y) = (edit::dims(graph, node.input(0)?)?, edit::dims(graph, node.output())?);
-    let rest: usize = x.get(1..)?.iter().map(Dim::fixed).product::<Option<usize>>()?;
+    let rest = x.get(1..)?.iter().try_fold(1usize, |rest, dim| rest.checked_mul(dim.fixed()?))?;
     Some(y.len() == 2 && y[0] == x[0] && y[1] == Dim::Fixed(rest))
 }
 
