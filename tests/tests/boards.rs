@@ -5,13 +5,22 @@ use std::sync::Arc;
 
 use akida_hal::Board;
 use akida_hal::vfio_user::{Dma as ClientDma, RemoteBoard};
-use akida_simulator::serve::{Dma, Server};
+use akida_simulator::serve::{Dma, Server, Stopper};
 use akida_simulator::{Clock, Model, SimBoard, SimSpec};
 use akida_tests::suite;
 
 fn all_pass(what: &str, board: Arc<dyn Board>) {
     for outcome in suite::run(&board) {
         assert!(outcome.result.is_ok(), "{what}: {}: {:?}", outcome.case.name, outcome.result);
+    }
+}
+
+/// Ends a server when it goes out of scope.
+struct End(Stopper);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
@@ -39,11 +48,13 @@ fn through_a_socket() {
         let stopper = server.stopper();
         std::thread::scope(|scope| {
             let serving = scope.spawn(|| server.run());
+            // Also when a case panics: the scope waits for the server.
+            let end = End(stopper);
             let board = Arc::new(RemoteBoard::connect(&path, ClientDma::Files).expect("connects"));
             all_pass(&format!("{model} by {dma:?}"), board.clone());
             assert_eq!(board.mappings(), 0, "{model}: nothing stays mapped");
             drop(board);
-            stopper.stop();
+            drop(end);
             serving.join().expect("no panic").expect("ends");
         });
     }

@@ -199,7 +199,8 @@ impl Tensor {
     /// The same data seen with other dimensions. None when the number of elements differs.
     pub fn reshaped(&self, dims: impl Into<Vec<usize>>) -> Option<Self> {
         let dims = dims.into();
-        (dims.iter().product::<usize>() == self.len()).then(|| Self { dims, ..self.clone() })
+        let elements = dims.iter().try_fold(1usize, |elements, &dim| elements.checked_mul(dim));
+        (elements == Some(self.len())).then(|| Self { dims, ..self.clone() })
     }
 
     /// The data as little-endian bytes, row-major. External data is read from its file.

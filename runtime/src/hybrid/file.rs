@@ -25,7 +25,9 @@ impl HybridModel {
     pub fn read(bytes: Blob) -> Result<Self, FormatError> {
         let head = read::check_header(bytes.as_bytes())?;
         if head.version == header::VERSION {
-            return Ok(Self::of(Model::read(bytes)?));
+            let network = Self::of(Model::read(bytes)?);
+            network.validate()?;
+            return Ok(network);
         }
         let Metadata { model: mut network, blobs } = read::metadata::<Self>(&bytes, &head)?;
         read::place(&bytes, &head, slots(&mut network), &blobs)?;
