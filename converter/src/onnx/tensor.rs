@@ -227,3 +227,17 @@ impl Tensor {
 pub(super) fn byte_size(dtype: DType, dims: &[usize]) -> Option<u64> {
     dims.iter().try_fold(dtype.size() as u64, |size, &dim| size.checked_mul(dim as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Tensor;
+
+    #[test]
+    fn only_what_has_as_many_elements_is_another_shape_of_it() {
+        let tensor = Tensor::new([2, 3], &[0f32; 6]);
+        assert_eq!(tensor.reshaped([6]).map(|t| t.dims().to_vec()), Some(vec![6]));
+        for dims in [vec![5], vec![0], vec![1 << 40, 1 << 40], vec![6, usize::MAX, 0]] {
+            assert!(tensor.reshaped(dims.clone()).is_none(), "{dims:?}");
+        }
+    }
+}

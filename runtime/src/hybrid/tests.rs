@@ -55,6 +55,20 @@ fn what_is_written_is_read() {
     assert!(matches!(Model::read(Blob::new(bytes)), Err(FormatError::Hybrid)));
 }
 
+/// A model knows its output by its place; a network by its name.
+#[test]
+fn one_model_whose_output_is_called_as_its_input_is_refused() {
+    let mut model = sample::akida2();
+    model.outputs[0].name = model.input.name.clone();
+    let mut bytes = Vec::new();
+    model.write(&mut bytes).expect("memory takes every write");
+    let error = HybridModel::read(Blob::new(bytes)).expect_err("refused");
+    assert!(
+        matches!(error, FormatError::Model(ref error) if error.to_string().contains("another tensor")),
+        "{error:?}"
+    );
+}
+
 #[test]
 fn one_model_is_written_as_a_model() {
     let model = sample::akida2();

@@ -46,6 +46,13 @@ mod tests {
     }
 
     #[test]
+    fn sizes_beyond_all_memory_stay() {
+        let large = 1usize << 29;
+        let before = graph(&format!("x: N,{large},{large},{large} -> y\ny = Reshape(x, #s:i:2=0,-1)"));
+        assert!(!super::apply(&mut before.clone()).is_ok_and(|changed| changed));
+    }
+
+    #[test]
     fn a_reshape_of_the_batch_stays() {
         let before = graph("x: N,4,1,1 -> y\ny = Reshape(x, #s:i:2=-1,2)");
         assert!(after(super::apply, before).contains("Reshape"));
