@@ -82,8 +82,10 @@ pub fn model(model: &Model) {
     let elements = |layer: &akida_runtime::model::Layer| layer.output.elements();
     if macs < 1_000_000 && model.input.tensor.elements() + model.layers.iter().map(elements).sum::<usize>() < 1_000_000
     {
-        let input = vec![1; model.input.tensor.elements()];
-        let tensors = Reference::new(model, Rules::Chip).run(&input).expect("1 is a value of every input");
+        // One, or the nearest that the input holds: a signed value of one bit is -1 or 0.
+        let (min, max) = model.input.tensor.range();
+        let input = vec![1i32.clamp(min, max) as u8; model.input.tensor.elements()];
+        let tensors = Reference::new(model, Rules::Chip).run(&input).expect("the input holds this value");
         assert_eq!(tensors.len(), model.layers.len() + 1);
     }
 }
