@@ -15,8 +15,44 @@ pub enum DataType {
     Int8,
     /// 32-bit integers: potentials of an output without activation.
     Int32,
+    /// 64-bit integers: indices a host segment gives.
+    Int64,
     /// Strings, each with a 4-byte little-endian length before it: encoded images in, classifications out.
     Bytes,
+}
+
+impl DataType {
+    /// All of them.
+    pub const ALL: [DataType; 6] =
+        [DataType::Fp32, DataType::Uint8, DataType::Int8, DataType::Int32, DataType::Int64, DataType::Bytes];
+
+    /// The protocol's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DataType::Fp32 => "FP32",
+            DataType::Uint8 => "UINT8",
+            DataType::Int8 => "INT8",
+            DataType::Int32 => "INT32",
+            DataType::Int64 => "INT64",
+            DataType::Bytes => "BYTES",
+        }
+    }
+
+    /// Bytes of an element; none where elements have different sizes.
+    pub fn size(self) -> Option<usize> {
+        match self {
+            DataType::Uint8 | DataType::Int8 => Some(1),
+            DataType::Fp32 | DataType::Int32 => Some(4),
+            DataType::Int64 => Some(8),
+            DataType::Bytes => None,
+        }
+    }
+}
+
+impl std::fmt::Display for DataType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// A tensor with its elements in row-major order.
