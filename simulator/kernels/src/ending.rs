@@ -3,20 +3,20 @@
 //! Everything behind the sum of products is monotone but for look-up tables: no step of it turns a larger sum into a
 //! smaller output. So there are a smallest and a largest sum beyond which nothing changes, all saturations and clips
 //! happen outside them, and between them is one line: `(sum * m + bias * m + half) >> k`. Both limits are looked for with
-//! the exact rule, and the line is compared with it at both.
+//! the exact rule, and the line is compared with it at both. Equal steps are a line too, whose slope is a fraction: it is
+//! compared with the rule before and behind each step, between which nothing changes.
 
+use std::ops::Range;
+
+use crate::Output;
 use crate::finish::{Activation, Finisher};
-use crate::isa::{Affine, Kernels};
-use crate::operator::at_least;
-use crate::{Output, PrepareError};
-
-/// A repetition of filters is at least so long: short loops cost more than long ones.
-const PERIOD: usize = 64;
+use crate::isa::{Affine, BLOCK, Kernels, Wide};
 
 #[derive(Clone, Debug)]
 enum Fast {
     Affine(Affine),
-    /// (edge, element), and elements after which filters repeat themselves.
+    Wide(Wide),
+    /// (edge, filter), and filters.
     Steps(Vec<i32>, usize),
     /// Every sum by the rule.
     None,
@@ -27,42 +27,31 @@ enum Fast {
 pub(crate) struct Ending {
     finisher: Finisher,
     filters: usize,
-    /// Sums of a position, with padding.
-    width: usize,
     fast: Fast,
 }
 
 impl Ending {
-    /// `width` sums a position, of which those behind the last filter are padding.
-    pub(crate) fn new(finisher: Finisher, width: usize) -> Result<Self, PrepareError> {
+    pub(crate) fn new(finisher: Finisher) -> Self {
         let (filters, finish) = finisher.parts();
-        if width < filters {
-            return Err(PrepareError::Contradiction("a position has a sum for every filter"));
-        }
-        let period = width * PERIOD.div_ceil(width);
-        let fast = match (&finish.scale, &finish.activation) {
-            (None, Activation::Steps(_)) if finish.bias.is_empty() => {
-                // An edge at or above what a held sum can be is never passed; none is below the lowest.
-                let (low, high) = finisher.sum_bounds();
-                let edge = |e: i32| match i64::from(e) {
-                    e if e >= high => i32::MAX,
-                    e if e < low => i32::MIN,
-                    e => e as i32,
-                };
-                let edges = finisher.edges().chunks_exact(filters);
-                let row = |edges: &[i32], i: usize| edges.get(i % width).map_or(i32::MAX, |e| edge(*e));
-                let all = edges.flat_map(|edges| (0..period).map(move |i| row(edges, i))).collect();
-                // Below the lowest sum there is nothing: such an edge is always passed, which `>` on 32 bits cannot say.
-                let below = finisher.edges().iter().any(|&e| i64::from(e) < low);
-                if below { Fast::None } else { Fast::Steps(all, period) }
+        let lines = |wide: bool| -> Option<Vec<Line>> {
+            match (&finish.scale, &finish.activation) {
+                (None, Activation::Steps(_)) if finish.bias.is_empty() => {
+                    (0..filters).map(|f| step_line(&finisher, f, wide)).collect()
+                }
+                (Some(_), Activation::None | Activation::Relu | Activation::Clipped(_)) => {
+                    (0..filters).map(|f| line(&finisher, f).filter(|l| wide || l.is_narrow())).collect()
+                }
+                _ => None,
             }
-            (Some(_), Activation::None | Activation::Relu | Activation::Clipped(_)) => {
-                let lines: Option<Vec<Line>> = (0..filters).map(|f| line(&finisher, f)).collect();
-                lines.map_or(Fast::None, |lines| Fast::Affine(repeat(&lines, width, period)))
-            }
-            _ => Fast::None,
         };
-        Ok(Self { finisher, filters, width, fast })
+        let fast = if let Some(lines) = lines(false) {
+            Fast::Affine(affine(&lines, finish.output_signed))
+        } else if let Some(lines) = lines(true) {
+            Fast::Wide(wide(&lines))
+        } else {
+            steps(&finisher).unwrap_or(Fast::None)
+        };
+        Self { filters, finisher, fast }
     }
 
     pub(crate) fn finisher(&self) -> &Finisher {
@@ -79,48 +68,35 @@ impl Ending {
         self.finisher.parts().1.output_signed
     }
 
-    /// Sums of whole positions to output elements from `start` on.
-    pub(crate) fn rows(
+    /// The end as one line in 32 bits for each filter.
+    pub(crate) fn affine(&self) -> Option<&Affine> {
+        if let Fast::Affine(affine) = &self.fast { Some(affine) } else { None }
+    }
+
+    /// Sums of some filters, `step` a position, to output elements; the first position's first filter of all is at `start`.
+    pub(crate) fn emit(
         &self,
         kernels: &dyn Kernels,
-        sums: &[i32],
+        (sums, step): (&[i32], usize),
+        filters: Range<usize>,
         output: &mut Output<'_>,
         start: usize,
-        room: &mut Vec<u8>,
     ) {
-        let len = sums.len() / self.width * self.filters;
-        let (Fast::Affine(_) | Fast::Steps(..), Output::Bytes(bytes)) = (&self.fast, &mut *output) else {
-            return self.finisher.padded(sums, self.width, output, start);
-        };
-        let out = &mut bytes[start..][..len];
-        if self.width == self.filters {
-            return self.bytes(kernels, sums, out);
-        }
-        let padded = at_least(room, sums.len());
-        self.bytes(kernels, sums, padded);
-        let (width, filters) = (self.width, self.filters);
-        match filters {
-            8 => squeeze::<8>(padded, width, out),
-            _ => {
-                let rows = padded.chunks_exact(width).zip(out.chunks_exact_mut(filters));
-                rows.for_each(|(padded, out)| out.copy_from_slice(&padded[..filters]));
+        let all = self.filters;
+        let start = start + filters.start;
+        match (&self.fast, output) {
+            (Fast::Affine(end), Output::Bytes(out)) => {
+                kernels.affine(sums, step, end, filters, &mut out[start..], all);
+            }
+            (Fast::Wide(end), Output::Bytes(out)) => kernels.wide(sums, step, end, filters, &mut out[start..], all),
+            (Fast::Steps(edges, width), Output::Bytes(out)) => {
+                kernels.steps(sums, step, (edges, *width), filters, &mut out[start..], all);
+            }
+            (_, output) => {
+                let len = output.len() - start;
+                self.finisher.each(sums, step, filters, &mut output.part(start, len));
             }
         }
-    }
-
-    fn bytes(&self, kernels: &dyn Kernels, sums: &[i32], out: &mut [u8]) {
-        match &self.fast {
-            Fast::Affine(affine) => kernels.affine(sums, affine, out),
-            Fast::Steps(edges, period) => kernels.steps(sums, edges, *period, out),
-            Fast::None => {}
-        }
-    }
-}
-
-/// The first `N` bytes of every `width`; copies of known length are one instruction.
-fn squeeze<const N: usize>(padded: &[u8], width: usize, out: &mut [u8]) {
-    for (padded, out) in padded.chunks_exact(width).zip(out.as_chunks_mut::<N>().0) {
-        out.copy_from_slice(&padded[..N]);
     }
 }
 
@@ -130,56 +106,159 @@ struct Line {
     low: i32,
     high: i32,
     m: i32,
-    add: i32,
-    k: i32,
+    add: i64,
+    k: u8,
+    /// Least and largest output.
+    floor: i32,
+    ceiling: i32,
 }
 
-/// None where 32 bits are too few, or the line misses a limit.
-fn line(finisher: &Finisher, filter: usize) -> Option<Line> {
-    let (_, finish) = finisher.parts();
-    let scale = finish.scale.as_ref()?;
+impl Line {
+    fn constant(y: i32) -> Self {
+        Self { low: 0, high: 0, m: 0, add: y.into(), k: 0, floor: y, ceiling: y }
+    }
+
+    fn product(&self, sum: i32) -> i64 {
+        i64::from(sum) * i64::from(self.m) + self.add
+    }
+
+    fn at(&self, sum: i32) -> i64 {
+        let scaled = self.product(sum.clamp(self.low, self.high)) >> self.k;
+        scaled.clamp(self.floor.into(), self.ceiling.into())
+    }
+
+    /// Whether 32 bits do, and no limit on the result. What is between two 32-bit ends is one itself, and sums of it are
+    /// taken modulo 2^32.
+    fn is_narrow(&self) -> bool {
+        let fits = |sum: i32, y: i32| {
+            let product = self.product(sum);
+            i32::try_from(product).is_ok() && product >> self.k == y.into()
+        };
+        self.k <= 31 && fits(self.low, self.floor) && fits(self.high, self.ceiling)
+    }
+}
+
+/// The last sum that gives the least output and the first that gives the largest, with these outputs.
+fn limits(finisher: &Finisher, filter: usize) -> Result<(i32, i32, i32, i32), i32> {
     let (least, most) = (finisher.whole(i32::MIN, filter), finisher.whole(i32::MAX, filter));
     if least == most {
-        return Some(Line { low: 0, high: 0, m: 0, add: least, k: 0 });
+        return Err(least);
     }
     // The first sum of all for which the rule gives at least so much.
-    let first = |at_least: i32| -> i64 {
+    let first = |at_least: i32| -> i32 {
         let (mut below, mut there) = (i64::from(i32::MIN), i64::from(i32::MAX));
         while there - below > 1 {
             let middle = (below + there).div_euclid(2);
             if finisher.whole(middle as i32, filter) >= at_least { there = middle } else { below = middle }
         }
-        there
+        there as i32
     };
-    let low = first(least + 1) - 1;
-    let high = first(most);
-    let (m, k, bias) = (i64::from(scale.m[filter]), scale.k[filter], finish.bias.get(filter).map_or(0, |&b| b.into()));
-    let (m, half, k) = match k {
-        1..=31 => (m, 1i64 << (k - 1), k),
-        // A left shift is a larger factor.
-        -22..=0 => (m << -k, 0, 0),
-        _ => return None,
-    };
-    let add = bias * m + half;
-    let fits = |v: i64| i32::try_from(v).ok();
-    let at = |sum: i64| fits(sum * m + add).map(|v| v >> k);
-    if at(low)? != least || at(high)? != most {
-        return None;
-    }
-    // Whatever is between two 32-bit ends is one itself, and sums of it are taken modulo 2^32.
-    let wrapped = add as i32;
-    Some(Line { low: fits(low)?, high: fits(high)?, m: fits(m)?, add: wrapped, k: k.into() })
+    Ok((first(least + 1) - 1, first(most), least, most))
 }
 
-fn repeat(lines: &[Line], width: usize, period: usize) -> Affine {
-    let nothing = Line { low: 0, high: 0, m: 0, add: 0, k: 0 };
-    let all: Vec<Line> = (0..period).map(|i| lines.get(i % width).copied().unwrap_or(nothing)).collect();
-    let field = |get: fn(&Line) -> i32| all.iter().map(get).collect();
+/// None where the line misses a limit.
+fn line(finisher: &Finisher, filter: usize) -> Option<Line> {
+    let (_, finish) = finisher.parts();
+    let scale = finish.scale.as_ref()?;
+    let (low, high, least, most) = match limits(finisher, filter) {
+        Ok(limits) => limits,
+        Err(y) => return Some(Line::constant(y)),
+    };
+    let (m, k, bias) = (i32::from(scale.m[filter]), scale.k[filter], finish.bias.get(filter).map_or(0, |&b| b.into()));
+    let (m, half, k) = match k {
+        1..=32 => (m, 1i64 << (k - 1), k.cast_unsigned()),
+        // A left shift is a larger factor; beyond this one every sum but 0 is beyond the limits.
+        _ => (m << (-k).min(22), 0, 0),
+    };
+    let line = Line { low, high, m, add: bias * i64::from(m) + half, k, floor: least, ceiling: most };
+    (line.at(low) == least.into() && line.at(high) == most.into()).then_some(line)
+}
+
+/// The line of equal steps: `ceil(16 * (sum - threshold) / size)` with a slope in so many bits as 32 (or 64) hold.
+fn step_line(finisher: &Finisher, filter: usize, wide: bool) -> Option<Line> {
+    let (filters, finish) = finisher.parts();
+    let Activation::Steps(steps) = &finish.activation else { return None };
+    let (low, high, least, most) = match limits(finisher, filter) {
+        Ok(limits) => limits,
+        Err(y) => return Some(Line::constant(y)),
+    };
+    let size = i64::from(steps.step_16ths[filter]) << 4u8.checked_sub(finish.output_bits)?;
+    let threshold = i64::from(steps.threshold[filter]);
+    let exact = |line: &Line| {
+        let same = |sum: i32| {
+            let sum = sum.clamp(low, high);
+            line.at(sum) == finisher.whole(sum, filter).into()
+        };
+        let edges = finisher.edges().iter().skip(filter).step_by(filters);
+        (wide || line.is_narrow()) && edges.clone().all(|&e| same(e) && same(e.saturating_add(1)))
+    };
+    if size == 0 {
+        let m = most - least;
+        let line = Line {
+            low,
+            high,
+            m,
+            add: i64::from(least) - i64::from(low) * i64::from(m),
+            k: 0,
+            floor: least,
+            ceiling: most,
+        };
+        return Some(line).filter(exact);
+    }
+    (0..=if wide { 48 } else { 26 }).rev().find_map(|k: u8| {
+        // Slope and start rounded up: never too little, and not too much where an integer is passed too late by less than
+        // the smallest fraction there is.
+        let m = i32::try_from(((16i64 << k) + size - 1) / size).ok()?;
+        let start = ((i128::from(size - 1) << k) + i128::from(size - 1)) / i128::from(size);
+        let start = i64::try_from(start).ok()?;
+        let line = Line { low, high, m, add: start - threshold * i64::from(m), k, floor: least, ceiling: most };
+        Some(line).filter(exact)
+    })
+}
+
+/// Steps edge by edge.
+fn steps(finisher: &Finisher) -> Option<Fast> {
+    let (filters, finish) = finisher.parts();
+    if !matches!(finish.activation, Activation::Steps(_)) || !finish.bias.is_empty() {
+        return None;
+    }
+    // An edge at or above what a held sum can be is never passed. Below the lowest sum there is nothing: such an edge is
+    // always passed, which `>` on 32 bits cannot say.
+    let (low, high) = finisher.sum_bounds();
+    if finisher.edges().iter().any(|&e| i64::from(e) < low) {
+        return None;
+    }
+    let edge = |&e: &i32| if i64::from(e) >= high { i32::MAX } else { e };
+    Some(Fast::Steps(finisher.edges().iter().map(edge).collect(), filters))
+}
+
+/// Every filter's value, and nothing for those that fill the last block.
+fn each<T: Default>(lines: &[Line], get: impl Fn(&Line) -> T) -> Vec<T> {
+    let mut all: Vec<T> = lines.iter().map(get).collect();
+    all.resize_with(lines.len().next_multiple_of(BLOCK), T::default);
+    all
+}
+
+fn affine(lines: &[Line], signed: bool) -> Affine {
     Affine {
-        low: field(|l| l.low),
-        high: field(|l| l.high),
-        m: field(|l| l.m),
-        add: field(|l| l.add),
-        k: field(|l| l.k),
+        low: each(lines, |l| l.low),
+        high: each(lines, |l| l.high),
+        m: each(lines, |l| l.m),
+        // Modulo 2^32, see `Line::is_narrow`.
+        add: each(lines, |l| l.add as i32),
+        k: each(lines, |l| l.k.into()),
+        signed,
+    }
+}
+
+fn wide(lines: &[Line]) -> Wide {
+    Wide {
+        low: each(lines, |l| l.low),
+        high: each(lines, |l| l.high),
+        m: each(lines, |l| l.m),
+        add: each(lines, |l| l.add),
+        k: each(lines, |l| l.k.into()),
+        floor: each(lines, |l| l.floor),
+        ceiling: each(lines, |l| l.ceiling),
     }
 }

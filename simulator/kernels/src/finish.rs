@@ -1,5 +1,7 @@
 //! From accumulator to output: saturation, bias, activation, scale-out (quantization.md 5.1, 5.2, 5.9.2, 6.4).
 
+use std::ops::Range;
+
 use crate::{Output, PrepareError};
 
 /// Entries of a look-up table: indices 0..=1023, then -1024..=-1.
@@ -247,23 +249,19 @@ impl Finisher {
     /// # Panics
     /// When the output has not as many elements as there are sums.
     pub fn row(&self, sums: &[i32], output: &mut Output<'_>) {
-        self.padded(sums, self.filters, output, 0);
+        assert!(sums.len() == output.len(), "{} sums for {} outputs", sums.len(), output.len());
+        self.each(sums, self.filters, 0..self.filters, output);
     }
 
-    /// The same, of `width` sums a position, of which those behind the last filter are padding; output elements from
-    /// `start` on.
-    pub(crate) fn padded(&self, sums: &[i32], width: usize, output: &mut Output<'_>, start: usize) {
-        let len = sums.len() / width * self.filters;
-        match output {
-            Output::Bytes(bytes) => self.each(sums, width, &mut bytes[start..][..len], |y| y as u8),
-            Output::Words(words) => self.each(sums, width, &mut words[start..][..len], |y| y),
-        }
-    }
-
-    fn each<T>(&self, sums: &[i32], width: usize, out: &mut [T], convert: impl Fn(i32) -> T) {
-        for (sums, out) in sums.chunks_exact(width).zip(out.chunks_exact_mut(self.filters)) {
-            for (f, (&sum, out)) in sums.iter().zip(out).enumerate() {
-                *out = convert(self.whole(sum, f));
+    /// The same for some of the filters, `step` sums a position; the output begins with the first of them.
+    pub(crate) fn each(&self, sums: &[i32], step: usize, filters: Range<usize>, output: &mut Output<'_>) {
+        for (position, sums) in sums.chunks_exact(step.max(1)).enumerate() {
+            for (i, f) in filters.clone().enumerate() {
+                let y = self.whole(sums[i], f);
+                match output {
+                    Output::Bytes(bytes) => bytes[position * self.filters + i] = y as u8,
+                    Output::Words(words) => words[position * self.filters + i] = y,
+                }
             }
         }
     }

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use crate::ending::Ending;
 use crate::finish::Finisher;
-use crate::isa::Kernels;
-use crate::operator::{Context, Inputs, Operator, Room, at_least};
+use crate::isa::{Kernels, Terms};
+use crate::operator::{Context, Input, Inputs, Operator, Ready, Room};
 use crate::pool::Window;
-use crate::stage::{Stage, Staged};
-use crate::{Finish, Geometry, Kind, Output, Pool, PrepareError, RunError, Tile, View};
+use crate::stage::SLACK;
+use crate::{Bytes, Finish, Geometry, Kind, Output, Pool, PrepareError, RunError, Tile, View};
 
 /// What a layer computes.
 #[derive(Clone, Debug)]
@@ -54,14 +54,19 @@ pub struct Weights<'a> {
 /// needs and then stays.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    pub(crate) stage: Vec<u8>,
+    pub(crate) stage: Bytes,
     pub(crate) room: Room,
-    pub(crate) sums: Vec<i32>,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) rows: Vec<u8>,
-    pub(crate) slots: Vec<Option<usize>>,
+    pub(crate) rows: Bytes,
+    pub(crate) highest: Bytes,
     pub(crate) pooled: Vec<i32>,
-    pub(crate) totals: Vec<i64>,
+    pub(crate) totals: Totals,
+}
+
+/// Sums over a map.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) narrow: Vec<i32>,
+    pub(crate) wide: Vec<i64>,
 }
 
 /// A prepared layer.
@@ -71,7 +76,8 @@ pub struct Layer {
     pub(crate) operator: Operator,
     pub(crate) ending: Ending,
     pub(crate) tile: Tile,
-    stage: Stage,
+    pub(crate) terms: Option<Terms>,
+    ready: Ready,
     pool: Pool,
     /// Rows and columns of the input behind the tile.
     needed: [Range<usize>; 2],
@@ -112,10 +118,12 @@ impl Layer {
         let conv = [(0, &tile.rows), (1, &tile.columns)].map(|(a, r)| pool.conv_range(a, r, geometry.conv[a]));
         let needed = [0, 1].map(|a| geometry.input_range(a, &conv[a], transposed));
         let context = Context { kernels, geometry, transposed, inputs, conv };
-        let operator = Operator::new(kind, &context, &tile, weights)?;
-        let ending = Ending::new(Finisher::new(finish, tile.filters.len())?, operator.width())?;
-        let stage = operator.stage(&context, &pad_pixel);
-        Ok(Self { context, operator, ending, tile, stage, pool, needed })
+        let mut operator = Operator::new(kind, &context, &tile, weights)?;
+        let ending = Ending::new(Finisher::new(finish, tile.filters.len())?);
+        operator.end_with(&ending);
+        let terms = crate::pool::terms(&context, &operator, &ending, pool, weights);
+        let ready = operator.ready(&context, &pad_pixel);
+        Ok(Self { context, operator, ending, tile, terms, ready, pool, needed })
     }
 
     /// Rows and columns of the input that a run reads.
@@ -143,53 +151,75 @@ impl Layer {
         self.context.kernels.name()
     }
 
-    /// Computes the tile.
+    /// Computes the tile, of every sample of the input.
     pub fn run(&self, input: &View<'_>, scratch: &mut Scratch, mut output: Output<'_>) -> Result<(), RunError> {
         let [_, _, channels] = self.context.geometry.input;
         if input.channels() != channels {
             return Err(RunError::Length { what: "channels of the input", got: input.channels(), expected: channels });
         }
         input.check(&self.needed[0], &self.needed[1])?;
-        if output.len() != self.tile.len() {
-            return Err(RunError::Length { what: "output", got: output.len(), expected: self.tile.len() });
+        let (samples, len) = (input.samples(), self.tile.len());
+        if output.len() != samples * len {
+            return Err(RunError::Length { what: "output", got: output.len(), expected: samples * len });
         }
         let bits = self.output_bits();
         if (bits > 8) != matches!(output, Output::Words(_)) {
             return Err(RunError::OutputKind { bits });
         }
+        if self.run_flat(input, scratch, &mut output) {
+            return Ok(());
+        }
         // The stage's buffer is lent out while the rest of the scratch is in use.
         let mut buffer = std::mem::take(&mut scratch.stage);
-        let staged = self.stage.ready(input, self.context.kernels, &mut buffer);
-        self.operator.begin(&mut scratch.room);
-        match (self.pool, &mut output) {
-            (Pool::None, output) => self.run_plain(staged, scratch, output),
-            (Pool::Max { size, stride, pad }, output) => {
-                let window = Window { size, stride, pad };
-                match output {
-                    Output::Bytes(bytes) if self.ending.keeps_order() => {
-                        self.run_max_of_outputs(staged, scratch, bytes, window);
-                    }
-                    output => self.run_max(staged, scratch, output, window),
-                }
-            }
-            (Pool::Global { after_activation }, output) => self.run_global(staged, scratch, output, after_activation),
+        for sample in 0..samples {
+            let view = input.sample(sample);
+            let ready = self.ready.input(&view, self.context.kernels, &mut buffer);
+            self.run_one(ready, scratch, output.part(sample * len, len));
         }
         scratch.stage = buffer;
         Ok(())
     }
 
-    fn run_plain(&self, input: Staged<'_>, scratch: &mut Scratch, output: &mut Output<'_>) {
-        let conv = self.context.conv[0].clone();
-        let columns = self.context.conv[1].len();
-        let at_once = self.operator.rows_at_once(&self.context).min(conv.len());
-        let Scratch { room, sums, bytes, .. } = scratch;
-        let sums = at_least(sums, self.operator.room_for(&self.context, at_once));
-        let row = columns * self.tile.filters.len();
-        for y in conv.clone().step_by(at_once) {
-            let rows = y..conv.end.min(y + at_once);
-            let used = rows.len() * columns * self.operator.width();
-            self.operator.rows(&self.context, input, rows, room, sums);
-            self.ending.rows(self.context.kernels, &sums[..used], output, (y - conv.start) * row, bytes);
+    fn run_one(&self, input: Input<'_>, scratch: &mut Scratch, mut output: Output<'_>) {
+        match (self.pool, &mut output) {
+            (Pool::None, output) => {
+                let rows = self.context.conv[0].clone();
+                self.operator.outputs(&self.context, &self.ending, input, rows, &mut scratch.room, (output, 0));
+            }
+            (Pool::Max { size, stride, pad }, output) => {
+                let window = Window { size, stride, pad };
+                match output {
+                    Output::Bytes(bytes) if self.ending.keeps_order() => {
+                        self.run_max_of_outputs(input, scratch, bytes, window);
+                    }
+                    output => self.run_max(input, scratch, output, window),
+                }
+            }
+            (Pool::Global { after_activation }, output) => self.run_global(input, scratch, output, after_activation),
         }
+    }
+
+    /// All positions of all samples at once, where they are nothing but rows of a matrix; false where they are more.
+    fn run_flat(&self, input: &View<'_>, scratch: &mut Scratch, output: &mut Output<'_>) -> bool {
+        let (context, signed) = (&self.context, self.context.inputs.signed);
+        let (Pool::None, Some(matrix)) = (self.pool, self.operator.flat(context)) else { return false };
+        let Some(data) = input.all(&self.needed[0], &self.needed[1]) else { return false };
+        let channels = context.geometry.input[2];
+        let positions = data.len() / channels;
+        let staged = signed || !channels.is_multiple_of(4);
+        let data = if staged {
+            let buffer = scratch.stage.at_least(data.len() + SLACK);
+            let (bytes, _) = buffer.split_at_mut(data.len());
+            if signed {
+                context.kernels.offset(data, bytes)
+            } else {
+                bytes.copy_from_slice(data)
+            }
+            buffer
+        } else {
+            data
+        };
+        matrix.flat(context, &self.ending, data, positions, &mut scratch.room, output);
+        true
     }
 }

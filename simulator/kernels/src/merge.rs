@@ -1,7 +1,11 @@
 //! Two tensors into one: sums with shifts, and concatenation of channels (quantization.md 5.4).
 
 use crate::finish::{bounds, check_shift, scale_out};
+use crate::isa::{Kernels, Shifts, best};
 use crate::{Arithmetic, Output, PrepareError, RunError};
+
+/// A repetition of channels is at least so long: short loops cost more than long ones.
+const PERIOD: usize = 256;
 
 /// `(a << a_shift) + (b << b_shift)`, scaled by 2^-k half up, per channel.
 #[derive(Clone, Debug)]
@@ -13,6 +17,9 @@ pub struct Add {
     signed: [bool; 2],
     output: (i64, i64),
     output_bits: u8,
+    /// The same in 32 bits, where they hold every sum.
+    fast: Option<Shifts>,
+    kernels: &'static dyn Kernels,
 }
 
 impl Add {
@@ -46,7 +53,33 @@ impl Add {
         }
         let chip = matches!(arithmetic, Arithmetic::Chip { .. });
         let output = bounds(output_bits, true);
-        Ok(Self { a_shift, b_shift, k, chip, signed, output, output_bits })
+        let kernels = best();
+        let mut add = Self { a_shift, b_shift, k, chip, signed, output, output_bits, fast: None, kernels };
+        add.fast = add.in_32_bits();
+        Ok(add)
+    }
+
+    fn in_32_bits(&self) -> Option<Shifts> {
+        let channels = self.a_shift.len();
+        let period = channels * PERIOD.div_ceil(channels.max(1));
+        let mut all = Shifts { signed: self.signed, ..Shifts::default() };
+        (all.low, all.high) = (self.output.0 as i32, self.output.1 as i32);
+        for c in (0..period).map(|i| i % channels) {
+            let k = i64::from(self.k.as_ref()?[c]);
+            // A right shift of less than nothing is a left shift of both operands.
+            let left = (-k).max(0);
+            let (a, b, k) = (i64::from(self.a_shift[c]) + left, i64::from(self.b_shift[c]) + left, k.max(0));
+            let half = if k > 0 { 1i64 << (k - 1) } else { 0 };
+            let largest = |shift: i64| 255i64.checked_shl(shift as u32).unwrap_or(i64::MAX / 4);
+            if a > 23 || b > 23 || k > 31 || largest(a) + largest(b) + half > i32::MAX.into() {
+                return None;
+            }
+            all.a.push(a as i32);
+            all.b.push(b as i32);
+            all.half.push(half as i32);
+            all.k.push(k as i32);
+        }
+        Some(all)
     }
 
     /// Adds two tensors of the same shape.
@@ -62,6 +95,9 @@ impl Add {
             return Err(RunError::Length { what: "first operand", got: a.len(), expected });
         }
         match (output, &self.k) {
+            (Output::Bytes(out), Some(_)) if let Some(shifts) = &self.fast => {
+                self.kernels.add(a, b, shifts, out);
+            }
             (Output::Bytes(out), Some(k)) => {
                 for ((a, b), out) in
                     a.chunks_exact(channels).zip(b.chunks_exact(channels)).zip(out.chunks_exact_mut(channels))

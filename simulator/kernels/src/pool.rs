@@ -1,10 +1,14 @@
 //! Layers that end with a pool.
 
+use crate::ending::Ending;
 use crate::finish::Activation;
+use crate::isa::{BLOCK, Terms, Windows};
 use crate::layer::Scratch;
-use crate::operator::at_least;
-use crate::stage::Staged;
-use crate::{Layer, Output};
+use crate::operator::{Context, Input, Operator, at_least};
+use crate::{Layer, Output, Pool, Weights};
+
+/// Bytes of finished rows that are held at once, about.
+const ROWS: usize = 48 << 10;
 
 /// A window's size, step and padding.
 #[derive(Clone, Copy)]
@@ -22,11 +26,44 @@ impl Window {
     }
 }
 
+/// What a sum over the map is made of, where 32 bits hold it whatever the input.
+pub(crate) fn terms(
+    context: &Context,
+    operator: &Operator,
+    ending: &Ending,
+    pool: Pool,
+    weights: Weights<'_>,
+) -> Option<Terms> {
+    let Pool::Global { after_activation } = pool else { return None };
+    let (filters, finish) = ending.finisher().parts();
+    let bias = |f: usize| finish.bias.get(f).copied().unwrap_or(0);
+    let (floor, ceiling): (i32, Vec<i32>) = match (after_activation, &finish.activation) {
+        (false, _) | (_, Activation::None) => (i32::MIN, vec![i32::MAX; filters]),
+        (true, Activation::Relu) => (0, vec![i32::MAX; filters]),
+        (true, Activation::Clipped(max)) => (0, max.clone()),
+        (true, _) => return None,
+    };
+    // Sums of products are at most so large, each.
+    let largest = operator.largest_sum(context, weights)?;
+    let positions = (context.geometry.conv[0] * context.geometry.conv[1]) as i64;
+    let fits = (0..filters).all(|f| {
+        let term = largest + i64::from(bias(f)).abs();
+        i32::try_from(term.saturating_mul(positions)).is_ok()
+    });
+    let (low, high) = ending.finisher().sum_bounds();
+    let bound = |v: i64| v.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+    let width = filters.next_multiple_of(BLOCK);
+    let mut all = Terms { low: bound(low), high: bound(high), bias: (0..filters).map(bias).collect(), floor, ceiling };
+    all.bias.resize(width, 0);
+    all.ceiling.resize(width, 0);
+    fits.then_some(all)
+}
+
 impl Layer {
     /// Maxima of outputs, where the end of the layer keeps their order: bytes instead of sums.
     pub(crate) fn run_max_of_outputs(
         &self,
-        input: Staged<'_>,
+        input: Input<'_>,
         scratch: &mut Scratch,
         output: &mut [u8],
         window: Window,
@@ -35,112 +72,95 @@ impl Layer {
         let kernels = self.context.kernels;
         let (conv, columns) = (self.context.geometry.conv, &self.context.conv[1]);
         let row_len = columns.len() * filters;
-        let room = self.operator.room_for(&self.context, 1);
-        let Scratch { room: inner, sums, bytes, rows, slots, .. } = scratch;
-        let sums = at_least(sums, room);
-        let used = columns.len() * self.operator.width();
-        // Finished rows of the convolution; row y lives in slot y % size, and their maximum behind them.
-        let ring = at_least(rows, (window.size[0] + 1) * row_len);
-        let (ring, highest) = ring.split_at_mut(window.size[0] * row_len);
-        let slots = at_least(slots, window.size[0]);
-        slots.fill(None);
+        let Scratch { room, rows, highest, .. } = scratch;
+        let highest = highest.at_least(row_len);
         let signed = self.ending.signed();
         let out_len = self.tile.columns.len() * filters;
-        for (at, output) in self.tile.rows.clone().zip(output.chunks_exact_mut(out_len)) {
-            let under = window.under(0, at, conv[0]);
-            for y in under.clone() {
-                let slot = y % window.size[0];
-                let finished = &mut ring[slot * row_len..][..row_len];
-                if slots[slot] != Some(y) {
-                    self.operator.rows(&self.context, input, y..y + 1, inner, sums);
-                    self.ending.rows(kernels, &sums[..used], &mut Output::Bytes(finished), 0, bytes);
-                    slots[slot] = Some(y);
+        // Windows begin inside the columns that are made, or before them.
+        let first = self.tile.columns.start * window.stride[1];
+        let before = (window.pad[1] + columns.start).saturating_sub(first);
+        let windows = Windows { filters, size: window.size[1], stride: window.stride[1], before, signed };
+        let at_once = (ROWS / (row_len * window.stride[0])).max(1);
+        for band in self.tile.rows.clone().step_by(at_once) {
+            let band = band..self.tile.rows.end.min(band + at_once);
+            let made = window.under(0, band.start, conv[0]).start..window.under(0, band.end - 1, conv[0]).end;
+            let finished = rows.at_least(made.len() * row_len);
+            let mut bytes = Output::Bytes(finished);
+            self.operator.outputs(&self.context, &self.ending, input, made.clone(), room, (&mut bytes, 0));
+            let finished = rows.at_least(made.len() * row_len);
+            for at in band {
+                let out = &mut output[(at - self.tile.rows.start) * out_len..][..out_len];
+                let under = window.under(0, at, conv[0]);
+                let row = |y: usize| &finished[(y - made.start) * row_len..][..row_len];
+                highest.copy_from_slice(row(under.start));
+                for y in under.start + 1..under.end {
+                    kernels.largest(highest, row(y), signed);
                 }
-                if y == under.start {
-                    highest.copy_from_slice(finished)
-                } else {
-                    kernels.largest(highest, finished, signed)
-                }
-            }
-            for (column, output) in self.tile.columns.clone().zip(output.chunks_exact_mut(filters)) {
-                let under = window.under(1, column, conv[1]);
-                let mut pixels =
-                    highest[(under.start - columns.start) * filters..][..under.len() * filters].chunks_exact(filters);
-                if let Some(first) = pixels.next() {
-                    output.copy_from_slice(first);
-                }
-                pixels.for_each(|pixel| kernels.largest(output, pixel, signed));
+                kernels.pool(highest, windows, out);
             }
         }
     }
 
     /// Maxima of sums.
-    pub(crate) fn run_max(&self, input: Staged<'_>, scratch: &mut Scratch, output: &mut Output<'_>, window: Window) {
+    pub(crate) fn run_max(&self, input: Input<'_>, scratch: &mut Scratch, output: &mut Output<'_>, window: Window) {
         let width = self.operator.width();
         let (conv, columns) = (self.context.geometry.conv, &self.context.conv[1]);
         let row_len = columns.len() * width;
-        let room = self.operator.room_for(&self.context, 1);
-        let Scratch { room: inner, sums, bytes, slots, pooled, .. } = scratch;
-        let rows = at_least(sums, window.size[0] * room);
-        let slots = at_least(slots, window.size[0]);
-        slots.fill(None);
+        let Scratch { room, pooled, .. } = scratch;
+        let mut rows = std::mem::take(&mut room.sums);
         let pooled = at_least(pooled, self.tile.columns.len() * width);
-        let out_len = self.tile.columns.len() * self.tile.filters.len();
+        let filters = self.tile.filters.len();
+        let out_len = self.tile.columns.len() * filters;
         for (i, at) in self.tile.rows.clone().enumerate() {
             pooled.fill(i32::MIN);
-            for y in window.under(0, at, conv[0]) {
-                let slot = y % window.size[0];
-                let sums = &mut rows[slot * room..][..room];
-                if slots[slot] != Some(y) {
-                    self.operator.rows(&self.context, input, y..y + 1, inner, sums);
-                    slots[slot] = Some(y);
-                }
+            let under = window.under(0, at, conv[0]);
+            let sums = at_least(&mut rows, under.len() * row_len);
+            self.operator.sums(&self.context, input, under, room, sums);
+            for row in sums.chunks_exact(row_len) {
                 for (pooled, column) in pooled.chunks_exact_mut(width).zip(self.tile.columns.clone()) {
                     let under = window.under(1, column, conv[1]);
                     let first = (under.start - columns.start) * width;
-                    for sums in sums[..row_len][first..][..under.len() * width].chunks_exact(width) {
+                    for sums in row[first..][..under.len() * width].chunks_exact(width) {
                         pooled.iter_mut().zip(sums).for_each(|(p, &s)| *p = s.max(*p));
                     }
                 }
             }
-            self.ending.rows(self.context.kernels, pooled, output, i * out_len, bytes);
+            self.ending.emit(self.context.kernels, (pooled, width), 0..filters, output, i * out_len);
         }
+        room.sums = rows;
     }
 
     /// The sum over the map, of activated values or before the activation.
-    pub(crate) fn run_global(&self, input: Staged<'_>, scratch: &mut Scratch, output: &mut Output<'_>, after: bool) {
+    pub(crate) fn run_global(&self, input: Input<'_>, scratch: &mut Scratch, output: &mut Output<'_>, after: bool) {
         let (filters, width) = (self.tile.filters.len(), self.operator.width());
         let finisher = self.ending.finisher();
         let conv = self.context.conv[0].clone();
-        let at_once = self.operator.rows_at_once(&self.context).min(conv.len());
-        let Scratch { room, sums, totals, .. } = scratch;
-        let sums = at_least(sums, self.operator.room_for(&self.context, at_once));
-        let totals = at_least(totals, filters);
-        totals.fill(0);
-        let (low, high) = finisher.sum_bounds();
-        let finish = finisher.parts().1;
+        let at_once = self.operator.rows_of_sums(&self.context).min(conv.len());
+        let Scratch { room, totals, .. } = scratch;
+        let mut held = std::mem::take(&mut room.sums);
+        let narrow = at_least(&mut totals.narrow, filters);
+        let wide = at_least(&mut totals.wide, filters);
+        narrow.fill(0);
+        wide.fill(0);
         for y in conv.clone().step_by(at_once) {
             let rows = y..conv.end.min(y + at_once);
-            let used = rows.len() * self.context.conv[1].len() * width;
-            self.operator.rows(&self.context, input, rows, room, sums);
-            for sums in sums[..used].chunks_exact(width) {
-                let held = totals.iter_mut().zip(sums).map(|(t, &s)| (t, i64::from(s).clamp(low, high)));
-                match (after, &finish.activation) {
-                    (false, _) if finish.bias.is_empty() => held.for_each(|(t, s)| *t += s),
+            let sums = at_least(&mut held, rows.len() * self.context.conv[1].len() * width);
+            self.operator.sums(&self.context, input, rows, room, sums);
+            if let Some(terms) = &self.terms {
+                self.context.kernels.totals(sums, width, terms, 0..filters, narrow);
+                continue;
+            }
+            for sums in sums.chunks_exact(width) {
+                for (f, (total, &sum)) in wide.iter_mut().zip(sums).enumerate() {
+                    let sum = finisher.saturate(sum);
                     // The bias belongs to every position.
-                    (false, _) => held.enumerate().for_each(|(f, (t, s))| *t += finisher.biased(s, f)),
-                    (true, Activation::Relu) if finish.bias.len() == filters => {
-                        held.zip(&finish.bias).for_each(|((t, s), &b)| *t += (s + i64::from(b)).max(0));
-                    }
-                    (true, Activation::Clipped(max)) if finish.bias.len() == filters => {
-                        let filters = held.zip(finish.bias.iter().zip(max));
-                        filters.for_each(|((t, s), (&b, &max))| *t += (s + i64::from(b)).min(max.into()).max(0));
-                    }
-                    (true, _) => held.enumerate().for_each(|(f, (t, s))| *t += finisher.activate(s, f)),
+                    *total += if after { finisher.activate(sum, f) } else { finisher.biased(sum, f) };
                 }
             }
         }
-        for (f, &total) in totals.iter().enumerate() {
+        room.sums = held;
+        for f in 0..filters {
+            let total = wide[f] + i64::from(narrow[f]);
             let y = finisher.emit(if after { total } else { finisher.activation(total, f) }, f);
             match output {
                 Output::Bytes(bytes) => bytes[f] = y as u8,

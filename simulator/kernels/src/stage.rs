@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use crate::isa::Kernels;
-use crate::{Geometry, View};
+use crate::{Bytes, Geometry, View};
 
 /// Bytes behind the last element: a quad may end behind its run.
-const SLACK: usize = 64;
+pub(crate) const SLACK: usize = 64;
 
 /// How an input gets ready.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl Stage {
     }
 
     /// Gets an input ready, in `buffer` if need be. The view has all that the layer needs.
-    pub(crate) fn ready<'a>(&self, input: &View<'a>, kernels: &dyn Kernels, buffer: &'a mut Vec<u8>) -> Staged<'a> {
+    pub(crate) fn ready<'a>(&self, input: &View<'a>, kernels: &dyn Kernels, buffer: &'a mut Bytes) -> Staged<'a> {
         let channels = self.channels;
         if self.direct {
             let (data, row_step) = input.from(self.origin[0] as usize, self.origin[1] as usize);
@@ -75,9 +75,7 @@ impl Stage {
         let [rows, columns] = self.size;
         let row_step = columns * channels;
         let len = rows * row_step + SLACK;
-        if buffer.len() < len {
-            buffer.resize(len, 0);
-        }
+        let buffer = buffer.at_least(len);
         let [needed_rows, needed_columns] = &self.needed;
         // Columns of the map among those staged.
         let start = (needed_columns.start as isize - self.origin[1]).clamp(0, columns as isize) as usize;
@@ -94,7 +92,7 @@ impl Stage {
             }
             self.fill(&mut row[end * channels..]);
         }
-        Staged { data: &buffer[..len], row_step }
+        Staged { data: buffer, row_step }
     }
 
     fn fill(&self, pixels: &mut [u8]) {

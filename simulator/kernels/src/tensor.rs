@@ -2,12 +2,59 @@
 
 use std::ops::Range;
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::RunError;
 
-/// A window of rows and columns of a layer's input, all channels, one byte per element.
+/// Bytes that begin where a cache line does: vectors and tiles of lines that lie across two take twice as long to load.
+#[derive(Debug, Default)]
+pub struct Bytes {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl Bytes {
+    /// Makes it `len` long; what is in it is of no meaning.
+    pub fn resize(&mut self, len: usize) {
+        let lines = len.div_ceil(64);
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0; 64]));
+        }
+        self.len = len;
+    }
+
+    /// At least `len`, of which the first are given.
+    pub(crate) fn at_least(&mut self, len: usize) -> &mut [u8] {
+        if self.len < len {
+            self.resize(len);
+        }
+        &mut self[..len]
+    }
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.lines.as_bytes()[..self.len]
+    }
+}
+
+impl std::ops::DerefMut for Bytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.lines.as_mut_bytes()[..self.len]
+    }
+}
+
+/// A window of rows and columns of a layer's input, all channels, one byte per element, of one sample or several.
 #[derive(Clone, Debug)]
 pub struct View<'a> {
     data: &'a [u8],
+    samples: usize,
     rows: Range<usize>,
     columns: Range<usize>,
     channels: usize,
@@ -20,6 +67,11 @@ impl<'a> View<'a> {
         Self::window(data, 0..height, 0..width, channels)
     }
 
+    /// Whole tensors of `samples` samples, one behind the other.
+    pub fn batch(data: &'a [u8], [height, width, channels]: [usize; 3], samples: usize) -> Result<Self, RunError> {
+        Self::new(data, 0..height, 0..width, channels, samples)
+    }
+
     /// `data` holds exactly these rows and columns.
     pub fn window(
         data: &'a [u8],
@@ -27,12 +79,37 @@ impl<'a> View<'a> {
         columns: Range<usize>,
         channels: usize,
     ) -> Result<Self, RunError> {
-        let expected = rows.len() * columns.len() * channels;
+        Self::new(data, rows, columns, channels, 1)
+    }
+
+    fn new(
+        data: &'a [u8],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        channels: usize,
+        samples: usize,
+    ) -> Result<Self, RunError> {
+        let expected = samples * rows.len() * columns.len() * channels;
         if data.len() != expected {
             return Err(RunError::Length { what: "input", got: data.len(), expected });
         }
         let row_stride = columns.len() * channels;
-        Ok(Self { data, rows, columns, channels, row_stride })
+        Ok(Self { data, samples, rows, columns, channels, row_stride })
+    }
+
+    pub(crate) fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// One of the samples.
+    pub(crate) fn sample(&self, sample: usize) -> Self {
+        let len = self.rows.len() * self.row_stride;
+        Self { data: &self.data[sample * len..][..len], samples: 1, ..self.clone() }
+    }
+
+    /// All bytes of all samples, when these rows and columns are all there are.
+    pub(crate) fn all(&self, rows: &Range<usize>, columns: &Range<usize>) -> Option<&'a [u8]> {
+        (self.rows == *rows && self.columns == *columns).then_some(self.data)
     }
 
     pub(crate) fn channels(&self) -> usize {
@@ -68,7 +145,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Where a tile's output goes: (rows, columns, filters) of the tile, contiguous.
+/// Where a tile's output goes: (rows, columns, filters) of the tile, contiguous, sample by sample.
 #[derive(Debug)]
 pub enum Output<'a> {
     /// Elements of up to 8 bits, one byte each, two's complement when signed.
@@ -82,6 +159,14 @@ impl Output<'_> {
         match self {
             Output::Bytes(bytes) => bytes.len(),
             Output::Words(words) => words.len(),
+        }
+    }
+
+    /// Elements from `start` on.
+    pub(crate) fn part(&mut self, start: usize, len: usize) -> Output<'_> {
+        match self {
+            Output::Bytes(bytes) => Output::Bytes(&mut bytes[start..start + len]),
+            Output::Words(words) => Output::Words(&mut words[start..start + len]),
         }
     }
 }

@@ -144,6 +144,81 @@ fn run(case: &Case, kernels: &'static dyn Kernels) -> Result<Vec<i32>, TestCaseE
     }
 }
 
+prop_compose! {
+    /// Long sums, many positions in a row, many filters: what is cut into tiles and parts.
+    fn large()(
+        input in (1usize..=3, prop_oneof![1usize..6, 12usize..40], prop_oneof![60usize..140, 500usize..900]),
+        kernel in prop::sample::select(&[[1usize, 1], [3, 3], [1, 2], [2, 1]][..]),
+        stride in 1usize..=2,
+        pad in 0usize..=1,
+        filters in prop_oneof![1usize..20, 30usize..70],
+        pool in prop_oneof![3 => Just(Pool::None), 1 => any::<bool>().prop_map(|after_activation| Pool::Global { after_activation })],
+        finish in finishes(),
+        signed: bool,
+        seed: u64,
+    ) -> Case {
+        let channels = if kernel == [3, 3] { input.2.min(140) } else { input.2 };
+        let size = [input.0.max(kernel[0]), input.1.max(kernel[1])];
+        let pad = if kernel == [1, 1] { 0 } else { pad };
+        let conv = [0, 1].map(|a| (size[a] + 2 * pad - kernel[a]) / stride + 1);
+        let whole = naive::output_size(&pool, conv);
+        let tile = Tile { rows: 0..whole[0], columns: 0..whole[1], filters: 0..filters };
+        let spec = LayerSpec {
+            kind: Kind::Standard,
+            geometry: Geometry { input: [size[0], size[1], channels], kernel, stride: [stride; 2], pad: [pad; 2], conv },
+            input_bits: 8,
+            input_signed: signed,
+            pad_value: Vec::new(),
+            pool,
+            tile,
+            finish: naive::plain(finish.1),
+        };
+        Values::new(seed, false).case(spec, 8, 1, finish)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn large_layers_equal_the_formulas(case in large()) {
+        let expected = naive::layer(&case);
+        for &kernels in available() {
+            prop_assert!(run(&case, kernels)? == expected, "{}", kernels.name());
+        }
+    }
+
+    /// Several samples at once are the samples one by one.
+    #[test]
+    fn batches_are_their_samples(case in prop_oneof![large(), cases()], samples in 2usize..20) {
+        let bytes = case.spec.finish.output_bits != 32;
+        let [height, width, channels] = case.spec.geometry.input;
+        let shape = [height, width, channels];
+        // Every sample another rotation of the case's input.
+        let len = case.input.len();
+        let input: Vec<u8> = (0..samples).flat_map(|s| (0..len).map(move |i| (i + 7 * s) % len)).map(|i| case.input[i]).collect();
+        let weights = Weights { main: &case.weights, pointwise: &case.pointwise };
+        for &kernels in available() {
+            let layer = Layer::prepare(case.spec.clone(), weights, kernels)?;
+            let mut scratch = Scratch::default();
+            let out_len = case.spec.tile.len();
+            let mut run = |data: &[u8], samples: usize| -> Result<(Vec<u8>, Vec<i32>), TestCaseError> {
+                let view = View::batch(data, shape, samples)?;
+                let mut out = (vec![7; out_len * samples], vec![7; out_len * samples]);
+                let output = if bytes { Output::Bytes(&mut out.0) } else { Output::Words(&mut out.1) };
+                layer.run(&view, &mut scratch, output)?;
+                Ok(out)
+            };
+            let whole = run(&input, samples)?;
+            for (s, sample) in input.chunks_exact(len).enumerate() {
+                let one = run(sample, 1)?;
+                let range = s * out_len..(s + 1) * out_len;
+                prop_assert!(whole.0[range.clone()] == one.0 && whole.1[range] == one.1, "{} {s}", kernels.name());
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

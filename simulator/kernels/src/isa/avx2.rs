@@ -2,9 +2,12 @@
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
-use super::tile::{self, Lanes, Shape, Tile, elementwise, kernels, loops_with};
-use super::{Affine, Kernels, Packed, Panel, Quads, check_depthwise, loops};
+use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
+use super::{
+    Affine, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending, loops,
+};
 
 /// AVX2 kernels.
 #[derive(Debug)]
@@ -22,7 +25,7 @@ struct Pairs;
 
 /// The totals of neighbours.
 #[target_feature(enable = "avx2")]
-fn totals(sums: __m256i) -> __m128i {
+fn of_pairs(sums: __m256i) -> __m128i {
     let even = _mm256_add_epi32(sums, _mm256_srli_epi64::<32>(sums));
     _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(even, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)))
 }
@@ -61,7 +64,7 @@ unsafe impl Lanes for Pairs {
     #[inline(always)]
     unsafe fn store(sums: __m256i, at: *mut i32) {
         // SAFETY: the caller's promise.
-        unsafe { _mm_storeu_si128(at.cast(), totals(sums)) }
+        unsafe { _mm_storeu_si128(at.cast(), of_pairs(sums)) }
     }
 }
 
@@ -83,25 +86,5 @@ fn peak(rounds: u64) -> u64 {
     unsafe { tile::peak::<Pairs, 8>(rounds) }
 }
 
-/// # Safety
-/// Rows are checked.
-#[target_feature(enable = "avx2")]
-unsafe fn depthwise(x: &[&[u32]], w: &[u32], start: &[i32], out: &mut [i32]) {
-    let load = |at: *const i32| {
-        // SAFETY: four elements from `at` on are inside a row: lengths are multiples of 16 and were checked.
-        unsafe { _mm_loadu_si128(at.cast()) }
-    };
-    let first = |at: *const i32| _mm256_cvtepu32_epi64(load(at));
-    let dot = |s, x, w| _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_cvtepu8_epi16(x), _mm256_cvtepi8_epi16(w)));
-    let store = |at: *mut i32, sums| {
-        // SAFETY: as above.
-        unsafe { _mm_storeu_si128(at.cast(), totals(sums)) }
-    };
-    // SAFETY: offsets stay inside the rows, as above.
-    unsafe {
-        elementwise!(load, first, dot, store, 4, x, w, start, out);
-    }
-}
-
-loops_with!("avx2");
+loops_with!("avx2", all);
 kernels!(Avx2, "x86_64-u8i8-avx2");

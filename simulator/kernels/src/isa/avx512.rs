@@ -2,9 +2,13 @@
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
-use super::tile::{self, Lanes, Shape, Tile, elementwise, kernels, loops_with};
-use super::{Affine, BLOCK, Kernels, Packed, Panel, Quads, check_depthwise, loops};
+use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
+use super::{
+    Affine, BLOCK, CHUNK, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
+    check_ending, loops,
+};
 
 /// AVX-512 VNNI kernels.
 #[derive(Debug)]
@@ -122,21 +126,255 @@ fn peak(rounds: u64) -> u64 {
     unsafe { tile::peak::<Zmm, 24>(rounds) }
 }
 
+/// Four registers of depthwise sums of the chunk at byte `at` of every row.
+///
+/// # Safety
+/// The chunk is inside every row; `place` is a chunk of the weights' period.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn chunk(x: &[&[u8]], w: &Taps, at: usize, place: usize) -> [__m512i; 4] {
+    let quads = x.len().div_ceil(4);
+    // SAFETY: the caller's promise; weights and starts have four registers for each chunk of the period (and quad).
+    unsafe {
+        let mut sums: [__m512i; 4] =
+            std::array::from_fn(|j| _mm512_loadu_si512(w.lanes().as_ptr().add(place * CHUNK + j * BLOCK).cast()));
+        let mut weights = w.quads().as_ptr().add(place * quads * 4);
+        for four in x.chunks(4) {
+            let row = |t: usize| match four.get(t) {
+                Some(row) => _mm512_loadu_si512(row.as_ptr().add(at).cast()),
+                None => _mm512_setzero_si512(),
+            };
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+            let (ab, cd) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
+            let (ab_high, cd_high) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
+            let quads = [
+                _mm512_unpacklo_epi16(ab, cd),
+                _mm512_unpackhi_epi16(ab, cd),
+                _mm512_unpacklo_epi16(ab_high, cd_high),
+                _mm512_unpackhi_epi16(ab_high, cd_high),
+            ];
+            for j in 0..4 {
+                sums[j] = _mm512_dpbusd_epi32(sums[j], quads[j], _mm512_loadu_si512(weights.add(j).cast()));
+            }
+            weights = weights.add(4);
+        }
+        sums
+    }
+}
+
+/// Sums to integers that fit bytes.
+///
+/// # Safety
+/// `at` and the fifteen behind are places of `end`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn ended(sums: __m512i, end: &Affine, at: usize) -> __m512i {
+    // SAFETY: the caller's promise; all vectors of an ending have one length.
+    let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
+    let held = _mm512_min_epi32(_mm512_max_epi32(sums, load(&end.low)), load(&end.high));
+    _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(held, load(&end.m)), load(&end.add)), load(&end.k))
+}
+
+/// A depthwise convolution. Packing undoes what shuffling did to the order of filters.
+///
 /// # Safety
 /// Rows are checked.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn depthwise(x: &[&[u32]], w: &[u32], start: &[i32], out: &mut [i32]) {
-    let load = |at: *const i32| {
-        // SAFETY: sixteen elements from `at` on are inside a row: lengths are multiples of 16 and were checked.
-        unsafe { _mm512_loadu_si512(at.cast()) }
-    };
-    let store = |at: *mut i32, sums| {
-        // SAFETY: as above.
-        unsafe { _mm512_storeu_si512(at.cast(), sums) }
-    };
-    // SAFETY: offsets stay inside the rows, as above.
+unsafe fn depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]) {
+    let end = &end.lanes;
+    let chunks = w.period() / CHUNK;
+    assert!(end.low.len() == w.period(), "an end for every element");
+    let mut place = 0;
+    for (i, out) in out.chunks_mut(CHUNK).enumerate() {
+        // SAFETY: rows have whole chunks for every element; places go round in the period. Stores are masked to what there
+        // is of the output.
+        unsafe {
+            let sums = chunk(x, w, i * CHUNK, place);
+            let y: [__m512i; 4] = std::array::from_fn(|j| ended(sums[j], end, place * CHUNK + j * BLOCK));
+            let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
+            let bytes = if end.signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
+            if out.len() == CHUNK {
+                _mm512_storeu_si512(out.as_mut_ptr().cast(), bytes);
+            } else {
+                _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), (1 << out.len()) - 1, bytes);
+            }
+        }
+        place = if place + 1 == chunks { 0 } else { place + 1 };
+    }
+}
+
+/// The same, sums.
+///
+/// # Safety
+/// Rows are checked.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]) {
+    let chunks = w.period() / CHUNK;
+    for (i, out) in out.chunks_mut(CHUNK).enumerate() {
+        let mut ordered = [0i32; CHUNK];
+        // SAFETY: as above; lane l of register j has elements 16 * l + 4 * j .. of the chunk.
+        unsafe {
+            let sums = chunk(x, w, i * CHUNK, i % chunks);
+            let at = ordered.as_mut_ptr();
+            for (j, sums) in sums.into_iter().enumerate() {
+                _mm_storeu_si128(at.add(j * 4).cast(), _mm512_extracti32x4_epi32::<0>(sums));
+                _mm_storeu_si128(at.add(16 + j * 4).cast(), _mm512_extracti32x4_epi32::<1>(sums));
+                _mm_storeu_si128(at.add(32 + j * 4).cast(), _mm512_extracti32x4_epi32::<2>(sums));
+                _mm_storeu_si128(at.add(48 + j * 4).cast(), _mm512_extracti32x4_epi32::<3>(sums));
+            }
+        }
+        out.copy_from_slice(&ordered[..out.len()]);
+    }
+}
+
+/// The parameters of sixteen filters.
+#[derive(Clone, Copy)]
+struct Sixteen {
+    low: __m512i,
+    high: __m512i,
+    m: __m512i,
+    add: __m512i,
+    k: __m512i,
+}
+
+impl Sixteen {
+    /// # Safety
+    /// `at` and the fifteen behind are places of `end`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn of(end: &Affine, at: usize) -> Self {
+        // SAFETY: the caller's promise; all vectors of an ending have one length.
+        let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
+        Self { low: load(&end.low), high: load(&end.high), m: load(&end.m), add: load(&end.add), k: load(&end.k) }
+    }
+
+    /// Sums to integers that fit bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn ended(&self, sums: __m512i) -> __m512i {
+        let held = _mm512_min_epi32(_mm512_max_epi32(sums, self.low), self.high);
+        _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(held, self.m), self.add), self.k)
+    }
+}
+
+/// Four times sixteen integers that fit bytes, one behind the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn bytes<const SIGNED: bool>(y: [__m512i; 4]) -> __m512i {
+    let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
+    let lanes = if SIGNED { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
+    // Packing leaves four of each in every lane.
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_permutexvar_epi32(order, lanes)
+}
+
+/// Sixteen filters of all positions, their parameters in registers.
+///
+/// # Safety
+/// Every position has sixteen sums from `from` on, `step` apart, and room for as many bytes from `to` on.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn one_block<const SIGNED: bool>(
+    end: &Sixteen,
+    positions: usize,
+    (from, step): (*const i32, usize),
+    (to, out_step): (*mut u8, usize),
+) {
+    let mut position = 0;
+    // SAFETY: the caller's promise, for positions up to `positions`.
     unsafe {
-        elementwise!(load, load, |s, x, w| _mm512_dpbusd_epi32(s, x, w), store, BLOCK, x, w, start, out);
+        while position + 4 <= positions {
+            let y: [__m512i; 4] =
+                std::array::from_fn(|i| end.ended(_mm512_loadu_si512(from.add((position + i) * step).cast())));
+            let y = bytes::<SIGNED>(y);
+            let to = to.add(position * out_step);
+            if out_step == BLOCK {
+                _mm512_storeu_si512(to.cast(), y);
+            } else {
+                _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(y));
+                _mm_storeu_si128(to.add(out_step).cast(), _mm512_extracti32x4_epi32::<1>(y));
+                _mm_storeu_si128(to.add(2 * out_step).cast(), _mm512_extracti32x4_epi32::<2>(y));
+                _mm_storeu_si128(to.add(3 * out_step).cast(), _mm512_extracti32x4_epi32::<3>(y));
+            }
+            position += 4;
+        }
+        while position < positions {
+            let y = end.ended(_mm512_loadu_si512(from.add(position * step).cast()));
+            _mm_storeu_si128(to.add(position * out_step).cast(), _mm512_cvtepi32_epi8(y));
+            position += 1;
+        }
+    }
+}
+
+/// The same of two blocks.
+///
+/// # Safety
+/// Every position has 32 sums from `from` on, `step` apart, and room for as many bytes from `to` on.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn two_blocks<const SIGNED: bool>(
+    ends: [Sixteen; 2],
+    positions: usize,
+    (from, step): (*const i32, usize),
+    (to, out_step): (*mut u8, usize),
+) {
+    // SAFETY: the caller's promise, for positions up to `positions`.
+    unsafe {
+        let pair = |position: usize| {
+            let from = from.add(position * step);
+            let (first, second) = (_mm512_loadu_si512(from.cast()), _mm512_loadu_si512(from.add(BLOCK).cast()));
+            [ends[0].ended(first), ends[1].ended(second)]
+        };
+        let mut position = 0;
+        while position < positions {
+            // The last of an odd number is made twice.
+            let next = (position + 1).min(positions - 1);
+            let ([a, b], [c, d]) = (pair(position), pair(next));
+            let y = bytes::<SIGNED>([a, b, c, d]);
+            _mm256_storeu_si256(to.add(position * out_step).cast(), _mm512_castsi512_si256(y));
+            _mm256_storeu_si256(to.add(next * out_step).cast(), _mm512_extracti64x4_epi64::<1>(y));
+            position += 2;
+        }
+    }
+}
+
+/// Sums of all positions to bytes.
+///
+/// # Safety
+/// Lengths are checked.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize) {
+    let positions = sums.len() / step;
+    let mut at = 0;
+    while at < filters.len() {
+        let lanes = filters.len() - at;
+        // SAFETY: vectors of an ending have whole blocks; sums and outputs of every position are inside their slices, as
+        // was checked, and nothing beyond `lanes` of them is touched.
+        unsafe {
+            let (from, to) = ((sums.as_ptr().add(at), step), (out.as_mut_ptr().add(at), out_step));
+            let first = Sixteen::of(end, filters.start + at);
+            if lanes >= 2 * BLOCK {
+                let both = [first, Sixteen::of(end, filters.start + at + BLOCK)];
+                if end.signed {
+                    two_blocks::<true>(both, positions, from, to);
+                } else {
+                    two_blocks::<false>(both, positions, from, to);
+                }
+                at += BLOCK;
+            } else if lanes >= BLOCK {
+                if end.signed {
+                    one_block::<true>(&first, positions, from, to);
+                } else {
+                    one_block::<false>(&first, positions, from, to);
+                }
+            } else {
+                let mask = (1 << lanes) - 1;
+                for position in 0..positions {
+                    let sums = _mm512_maskz_loadu_epi32(mask, from.0.add(position * step));
+                    let y = _mm512_cvtepi32_epi8(first.ended(sums));
+                    _mm_mask_storeu_epi8(to.0.add(position * out_step).cast(), mask, y);
+                }
+            }
+        }
+        at += BLOCK;
     }
 }
 

@@ -2,9 +2,12 @@
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
-use super::tile::{self, Lanes, Shape, Tile, elementwise, kernels, loops_with};
-use super::{Affine, Kernels, Packed, Panel, Quads, check_depthwise, loops};
+use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
+use super::{
+    Affine, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending, loops,
+};
 
 /// AVX-VNNI kernels.
 #[derive(Debug)]
@@ -81,23 +84,5 @@ fn peak(rounds: u64) -> u64 {
     unsafe { tile::peak::<Ymm, 12>(rounds) }
 }
 
-/// # Safety
-/// Rows are checked.
-#[target_feature(enable = "avx2,avxvnni")]
-unsafe fn depthwise(x: &[&[u32]], w: &[u32], start: &[i32], out: &mut [i32]) {
-    let load = |at: *const i32| {
-        // SAFETY: eight elements from `at` on are inside a row: lengths are multiples of 16 and were checked.
-        unsafe { _mm256_loadu_si256(at.cast()) }
-    };
-    let store = |at: *mut i32, sums| {
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_si256(at.cast(), sums) }
-    };
-    // SAFETY: offsets stay inside the rows, as above.
-    unsafe {
-        elementwise!(load, load, |s, x, w| _mm256_dpbusd_avx_epi32(s, x, w), store, 8, x, w, start, out);
-    }
-}
-
-loops_with!("avx2");
+loops_with!("avx2", all);
 kernels!(AvxVnni, "x86_64-u8i8-avxvnni");

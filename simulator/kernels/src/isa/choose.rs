@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::{Kernels, Scalar};
 
 /// Names the kernel set to be used instead of the fastest, by the last part of its name: `scalar`, `avx2`, `avxvnni`,
-/// `avx512vnni`.
+/// `avx512vnni`, `amx`.
 pub const VARIABLE: &str = "AKIDA_KERNELS";
 
 /// A kernel set was asked for that this machine does not have.
@@ -31,6 +31,11 @@ pub fn available() -> &'static [&'static dyn Kernels] {
         let mut sets: Vec<&'static dyn Kernels> = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
+            #[cfg(target_os = "linux")]
+            {
+                static AMX: OnceLock<Option<super::Amx>> = OnceLock::new();
+                sets.extend(AMX.get_or_init(super::Amx::new).as_ref().map(|k| k as &dyn Kernels));
+            }
             static SETS: OnceLock<(Option<super::Avx512Vnni>, Option<super::AvxVnni>, Option<super::Avx2>)> =
                 OnceLock::new();
             let (avx512, avxvnni, avx2) =

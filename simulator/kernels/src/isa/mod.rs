@@ -11,9 +11,12 @@ mod choose;
 mod loops;
 mod pack;
 mod scalar;
+mod taps;
 #[cfg(target_arch = "x86_64")]
 mod tile;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -22,7 +25,10 @@ mod avx512;
 mod avxvnni;
 
 use std::fmt::Debug;
+use std::ops::Range;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use amx::Amx;
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
@@ -32,9 +38,10 @@ pub use avxvnni::AvxVnni;
 pub use choose::{UnknownKernels, VARIABLE, available, best, forced, scalar};
 pub use pack::{BLOCK, Packed, Panel};
 pub use scalar::Scalar;
+pub use taps::{CHUNK, Taps, TapsEnd};
 
 /// `(clamp(sum, low, high) * m + add) >> k`, by filter, in 32 bits: bias, saturation, activation, scale and rounding in
-/// one. All vectors have one length, a multiple of the filters of a position.
+/// one. All vectors have one length, a multiple of [`BLOCK`].
 #[derive(Clone, Debug, Default)]
 pub struct Affine {
     /// Sums below give what this one gives.
@@ -47,21 +54,78 @@ pub struct Affine {
     pub add: Vec<i32>,
     /// Right shift, 0..=31.
     pub k: Vec<i32>,
+    /// Whether results are signed bytes.
+    pub signed: bool,
 }
 
-/// Where quads of a depthwise convolution come from: tap t of channel c at position p is byte `p * step + t * tap + c`.
+/// The same in 64 bits, and the result between two limits, for scales that 32 do not hold and such whose next step is
+/// beyond the limit.
+#[derive(Clone, Debug, Default)]
+pub struct Wide {
+    /// Sums below give what this one gives.
+    pub low: Vec<i32>,
+    /// Sums above give what this one gives.
+    pub high: Vec<i32>,
+    /// Factor.
+    pub m: Vec<i32>,
+    /// Bias times factor, and half of what is shifted out.
+    pub add: Vec<i64>,
+    /// Right shift, 0..=48.
+    pub k: Vec<i64>,
+    /// Least result.
+    pub floor: Vec<i32>,
+    /// Largest result.
+    pub ceiling: Vec<i32>,
+}
+
+/// What a sum over a map is made of, by filter: `clamp(clamp(sum, low, high) + bias, floor, ceiling)`.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Least sum that is held.
+    pub low: i32,
+    /// Largest.
+    pub high: i32,
+    /// Added.
+    pub bias: Vec<i32>,
+    /// Least term.
+    pub floor: i32,
+    /// Largest terms.
+    pub ceiling: Vec<i32>,
+}
+
+/// `clamp(((a << a_shift) + (b << b_shift) + half) >> k, low, high)`, by channel. Vectors repeat themselves after a number
+/// of elements that is a multiple of the channels.
+#[derive(Clone, Debug, Default)]
+pub struct Shifts {
+    /// Left shift of the first operand.
+    pub a: Vec<i32>,
+    /// Left shift of the second.
+    pub b: Vec<i32>,
+    /// Half of what is shifted out.
+    pub half: Vec<i32>,
+    /// Right shift.
+    pub k: Vec<i32>,
+    /// Whether operands are signed bytes.
+    pub signed: [bool; 2],
+    /// Least result.
+    pub low: i32,
+    /// Largest result.
+    pub high: i32,
+}
+
+/// Windows of a maximum over the columns of one row; column c of the row is at `c * filters`.
 #[derive(Clone, Copy, Debug)]
-pub struct Quads {
-    /// Bytes from a tap to the next.
-    pub tap: usize,
-    /// Bytes from a position to the next.
-    pub step: usize,
-    /// Channels.
-    pub count: usize,
-    /// Positions.
-    pub positions: usize,
-    /// Taps of a quad that weights meet, 1..=4.
-    pub used: usize,
+pub struct Windows {
+    /// Channels of a column.
+    pub filters: usize,
+    /// Columns of a window.
+    pub size: usize,
+    /// Columns from a window to the next.
+    pub stride: usize,
+    /// How many columns of the first window lie before the row.
+    pub before: usize,
+    /// Whether elements are signed bytes.
+    pub signed: bool,
 }
 
 /// The inner loops of one instruction set. Sums are exact modulo 2^32: the caller sees to it that they fit.
@@ -69,43 +133,108 @@ pub trait Kernels: Debug + Send + Sync {
     /// `ARCHITECTURE-TYPES-VARIANT`, for logs and benchmarks.
     fn name(&self) -> &'static str;
 
-    /// Dot products: `out[p * out_step + f] = start[f] + sum over i of x[p][i] * w[f][i]`, for every filter of every block.
+    /// Dot products of every position of `x`, in rows, with the filters of `blocks`:
+    /// `out[position * out_step + f] = start[first + f] + sum over i of x[position][i] * w[first + f][i]`, `first` the first
+    /// filter of the blocks.
     ///
     /// # Panics
     /// When x has fewer bytes than w meets, or `out` or `start` have no place for every filter.
-    fn multiply(&self, x: &Panel<'_>, w: &Packed, start: &[i32], out: &mut [i32], out_step: usize);
+    fn multiply(
+        &self,
+        x: &Panel<'_>,
+        w: &Packed,
+        blocks: Range<usize>,
+        start: &[i32],
+        out: &mut [i32],
+        out_step: usize,
+    );
 
     /// Nothing but multiply-adds, `rounds` of them, from registers to registers; gives how many there were. For the roof
     /// that measurements are held against.
     fn peak(&self, rounds: u64) -> u64;
 
-    /// Depthwise sums: `out[i] = start[i] + sum over rows r of x[r][i] . w[r][i]`, dot products of quads. `w` is (row, i);
-    /// `w` and `start` repeat themselves after `start.len()` elements. Lengths are multiples of [`BLOCK`].
+    /// A depthwise convolution: element i of the output is made of element i of every tap's row. Rows have whole
+    /// [`CHUNK`]s for every element.
     ///
     /// # Panics
     /// When lengths do not fit together.
-    fn depthwise(&self, x: &[&[u32]], w: &[u32], start: &[i32], out: &mut [i32]);
+    fn depthwise(&self, x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]);
 
-    /// Neighbours of each channel as quads, (position, channel).
-    fn interleave(&self, x: &[u8], quads: Quads, out: &mut [u32]);
+    /// The same, sums.
+    ///
+    /// # Panics
+    /// As [`depthwise`](Self::depthwise).
+    fn depthwise_sums(&self, x: &[&[u8]], w: &Taps, out: &mut [i32]);
 
-    /// Sums to bytes; sums and output have one length.
-    fn affine(&self, sums: &[i32], affine: &Affine, out: &mut [u8]);
+    /// Sums to bytes: `out[p * out_step + f]` of `sums[p * step + f]`, for the filters given, of which the first is a
+    /// multiple of [`BLOCK`].
+    ///
+    /// # Panics
+    /// When `affine` has not all filters, or the output has no place for all.
+    fn affine(
+        &self,
+        sums: &[i32],
+        step: usize,
+        affine: &Affine,
+        filters: Range<usize>,
+        out: &mut [u8],
+        out_step: usize,
+    );
 
-    /// How many of its filter's edges lie below each sum; `edges` is (edge, filter), `period` filters.
-    fn steps(&self, sums: &[i32], edges: &[i32], period: usize, out: &mut [u8]);
+    /// The same in 64 bits.
+    ///
+    /// # Panics
+    /// As [`affine`](Self::affine).
+    fn wide(&self, sums: &[i32], step: usize, wide: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize);
+
+    /// How many of its filter's edges lie below each sum; `edges` is (edge, filter), `width` filters.
+    ///
+    /// # Panics
+    /// As [`affine`](Self::affine).
+    fn steps(
+        &self,
+        sums: &[i32],
+        step: usize,
+        edges: (&[i32], usize),
+        filters: Range<usize>,
+        out: &mut [u8],
+        out_step: usize,
+    );
+
+    /// Adds the terms of every position to the totals of the filters given.
+    fn totals(&self, sums: &[i32], step: usize, terms: &Terms, filters: Range<usize>, totals: &mut [i32]);
+
+    /// Two tensors into one; all have one length.
+    fn add(&self, a: &[u8], b: &[u8], shifts: &Shifts, out: &mut [u8]);
 
     /// The larger of two bytes, into the first.
     fn largest(&self, held: &mut [u8], new: &[u8], signed: bool);
+
+    /// The largest of each window.
+    fn pool(&self, row: &[u8], windows: Windows, out: &mut [u8]);
 
     /// Bytes with inverted sign bits.
     fn offset(&self, bytes: &[u8], out: &mut [u8]);
 }
 
-/// What the rows of a depthwise sum must look like.
-fn check_depthwise(x: &[&[u32]], w: &[u32], start: &[i32], out: &[i32]) {
-    let period = start.len();
-    assert!(period > 0 && period.is_multiple_of(BLOCK) && out.len().is_multiple_of(BLOCK), "whole blocks");
-    assert!(w.len() == x.len() * period, "weights for every row");
-    assert!(x.iter().all(|row| row.len() >= out.len()), "inputs for every sum");
+/// What the rows of a depthwise layer must look like.
+fn check_depthwise(x: &[&[u8]], w: &Taps, len: usize) {
+    assert!(x.len() == w.taps(), "{} rows for {} taps", x.len(), w.taps());
+    let needed = len.next_multiple_of(CHUNK);
+    assert!(x.iter().all(|row| row.len() >= needed), "inputs for every sum");
+}
+
+/// What the sums and outputs of an ending must look like; gives how many positions there are.
+fn check_ending(sums: &[i32], step: usize, width: usize, filters: &Range<usize>, out: &[u8], out_step: usize) -> usize {
+    let positions = sums.len() / step.max(1);
+    assert!(
+        filters.start.is_multiple_of(BLOCK) && filters.len() <= step && filters.end <= width,
+        "filters of the layer"
+    );
+    assert!(
+        positions == 0 || (positions - 1) * out_step + filters.len() <= out.len(),
+        "{positions} positions {out_step} apart do not fit {} bytes",
+        out.len()
+    );
+    positions
 }

@@ -1,5 +1,7 @@
 //! Weights and inputs as kernels take them: quads of bytes.
 
+use std::ops::Range;
+
 /// Filters of a block: one register of 32-bit sums on the widest machine.
 pub const BLOCK: usize = 16;
 
@@ -73,33 +75,54 @@ impl Packed {
     }
 }
 
-/// Input bytes of several positions: run r of position p starts at byte `p * step + r * run_step`.
+/// Input bytes of several positions in rows: run r of position p of row y starts at byte
+/// `y * row_step + p * step + r * run_step`.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel<'a> {
     /// Unsigned bytes. Behind the last run lie at least as many as fill its last quad; their values do not matter.
     pub data: &'a [u8],
     /// Bytes from a position to the next.
     pub step: usize,
+    /// Positions of a row.
+    pub count: usize,
+    /// Bytes from a row to the next.
+    pub row_step: usize,
+    /// Rows.
+    pub rows: usize,
     /// Bytes from a run to the next.
     pub run_step: usize,
-    /// Positions.
-    pub count: usize,
 }
 
 impl Panel<'_> {
+    /// The same positions in as few rows as possible.
+    pub(super) fn joined(mut self) -> Self {
+        if self.row_step == self.count * self.step || self.rows == 1 {
+            self.count *= self.rows;
+            self.rows = 1;
+        }
+        self
+    }
+
     /// Whether every byte that `w` meets is there, and every sum has a place: what kernels rely on. `out_step` is how far
     /// apart the sums of two positions are.
-    pub(super) fn check(&self, w: &Packed, start: &[i32], out: &[i32], out_step: usize) {
-        if self.count == 0 {
+    pub(super) fn check(&self, w: &Packed, blocks: &Range<usize>, start: &[i32], out: &[i32], out_step: usize) {
+        let (positions, width) = (self.count * self.rows, blocks.len() * BLOCK);
+        if positions == 0 || blocks.is_empty() {
             return;
         }
         let last = match w.runs {
             0 => 0,
-            runs => (self.count - 1) * self.step + (runs - 1) * self.run_step + w.quads * 4,
+            runs => {
+                let position = (self.rows - 1) * self.row_step + (self.count - 1) * self.step;
+                position + (runs - 1) * self.run_step + w.quads * 4
+            }
         };
         assert!(last <= self.data.len(), "{last} input bytes are needed, {} are there", self.data.len());
-        let last = (self.count - 1) * out_step + w.width();
-        assert!(out_step >= w.width() && last <= out.len(), "{last} sums are made, there is room for {}", out.len());
-        assert!(start.len() == w.width(), "one start for each filter of every block");
+        let last = (positions - 1) * out_step + width;
+        assert!(out_step >= width && last <= out.len(), "{last} sums are made, there is room for {}", out.len());
+        assert!(
+            blocks.end * BLOCK <= w.width() && start.len() == w.width(),
+            "one start for each filter of every block"
+        );
     }
 }

@@ -1,6 +1,12 @@
 //! Plain loops: the oracle, and the kernels of machines without better ones.
 
-use super::{Affine, Kernels, Packed, Panel, Quads, check_depthwise, loops};
+use std::ops::Range;
+
+use super::loops::loop_methods;
+use super::{
+    Affine, BLOCK, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
+    loops,
+};
 
 /// Plain loops.
 #[derive(Debug)]
@@ -29,14 +35,23 @@ impl Kernels for Scalar {
         "any-u8i8-scalar"
     }
 
-    fn multiply(&self, x: &Panel<'_>, w: &Packed, start: &[i32], out: &mut [i32], out_step: usize) {
-        x.check(w, start, out, out_step);
-        for position in 0..x.count {
-            let out = &mut out[position * out_step..][..w.width()];
-            out.copy_from_slice(start);
-            for (block, out) in out.as_chunks_mut::<{ super::BLOCK }>().0.iter_mut().enumerate() {
+    fn multiply(
+        &self,
+        x: &Panel<'_>,
+        w: &Packed,
+        blocks: Range<usize>,
+        start: &[i32],
+        out: &mut [i32],
+        out_step: usize,
+    ) {
+        x.check(w, &blocks, start, out, out_step);
+        for position in 0..x.rows * x.count {
+            let at = position / x.count * x.row_step + position % x.count * x.step;
+            for (b, block) in blocks.clone().enumerate() {
+                let out = &mut out[position * out_step + b * BLOCK..][..BLOCK];
+                out.copy_from_slice(&start[block * BLOCK..][..BLOCK]);
                 for run in 0..w.runs() {
-                    let x = &x.data[position * x.step + run * x.run_step..][..w.quads() * 4];
+                    let x = &x.data[at + run * x.run_step..][..w.quads() * 4];
                     let lines = &w.lines()[(block * w.runs() + run) * w.quads()..][..w.quads()];
                     for (x, line) in x.as_chunks::<4>().0.iter().zip(lines) {
                         for (out, w) in out.iter_mut().zip(&line.0) {
@@ -55,33 +70,5 @@ impl Kernels for Scalar {
         rounds * 64
     }
 
-    fn depthwise(&self, x: &[&[u32]], w: &[u32], start: &[i32], out: &mut [i32]) {
-        check_depthwise(x, w, start, out);
-        let period = start.len();
-        for (i, out) in out.iter_mut().enumerate() {
-            let rows = x.iter().zip(w.chunks_exact(period));
-            let sums = rows.map(|(x, w)| dot(&x[i].to_le_bytes(), &w[i % period].to_le_bytes().map(u8::cast_signed)));
-            *out = sums.fold(start[i % period], i32::wrapping_add);
-        }
-    }
-
-    fn interleave(&self, x: &[u8], quads: Quads, out: &mut [u32]) {
-        loops::interleave(x, quads, out);
-    }
-
-    fn affine(&self, sums: &[i32], affine: &Affine, out: &mut [u8]) {
-        loops::affine(sums, affine, out);
-    }
-
-    fn steps(&self, sums: &[i32], edges: &[i32], period: usize, out: &mut [u8]) {
-        loops::steps(sums, edges, period, out);
-    }
-
-    fn largest(&self, held: &mut [u8], new: &[u8], signed: bool) {
-        loops::largest(held, new, signed);
-    }
-
-    fn offset(&self, bytes: &[u8], out: &mut [u8]) {
-        loops::offset(bytes, out);
-    }
+    loop_methods!();
 }

@@ -1,6 +1,8 @@
 //! The matrix product of every instruction set: a tile of positions and filters at a time, sums in registers.
 #![allow(unsafe_code)] // Pointers into panels that were checked once, outside the loops.
 
+use std::ops::Range;
+
 use super::pack::{BLOCK, Line};
 use super::{Packed, Panel};
 
@@ -95,7 +97,7 @@ pub(super) struct Shape {
 }
 
 /// The whole product. `shapes` are in falling order of blocks and end with one of one block; of those whose tiles hold
-/// all positions, or else of the last ones, the widest that fits is taken.
+/// all positions of a row, or else of the last ones, the widest that fits is taken.
 ///
 /// # Safety
 /// The machine has the instructions of the tiles.
@@ -106,37 +108,41 @@ pub(super) unsafe fn multiply(
     shapes: &[Shape],
     x: &Panel<'_>,
     w: &Packed,
+    blocks: Range<usize>,
     start: &[i32],
     out: &mut [i32],
     out_step: usize,
 ) {
-    x.check(w, start, out, out_step);
-    let blocks = w.width() / BLOCK;
+    x.check(w, &blocks, start, out, out_step);
+    let x = x.joined();
     let most = shapes.iter().map(|s| s.tiles.len()).max().unwrap_or(1);
-    let mut block = 0;
-    while block < blocks {
-        let fits = |s: &&Shape| s.blocks <= blocks - block && (s.tiles.len() >= x.count.min(most));
+    let mut block = blocks.start;
+    while block < blocks.end {
+        let fits = |s: &&Shape| s.blocks <= blocks.end - block && (s.tiles.len() >= x.count.min(most));
         let Some(shape) = shapes.iter().find(fits) else { return };
         let parts = x.count.div_ceil(shape.tiles.len());
-        let mut position = 0;
-        for part in 0..parts {
-            let count = (x.count - position).div_ceil(parts - part);
-            // SAFETY: `check` has shown that all positions of the panel have their bytes, that all blocks have starts and
-            // sums have places; blocks and positions of this tile are among them. Lines of a block lie together.
-            unsafe {
-                shape.tiles[count - 1](&Tile {
-                    x: x.data.as_ptr().wrapping_add(position * x.step),
-                    step: x.step,
-                    run_step: x.run_step,
-                    runs: w.runs(),
-                    quads: w.quads(),
-                    w: w.lines().as_ptr().add(block * w.runs() * w.quads()),
-                    start: start.as_ptr().add(block * BLOCK),
-                    out: out.as_mut_ptr().add(position * out_step + block * BLOCK),
-                    out_step,
-                });
+        for row in 0..x.rows {
+            let mut position = 0;
+            for part in 0..parts {
+                let count = (x.count - position).div_ceil(parts - part);
+                let place = (row * x.count + position) * out_step + (block - blocks.start) * BLOCK;
+                // SAFETY: `check` has shown that all positions of the panel have their bytes, that all blocks have starts
+                // and sums have places; blocks and positions of this tile are among them. Lines of a block lie together.
+                unsafe {
+                    shape.tiles[count - 1](&Tile {
+                        x: x.data.as_ptr().wrapping_add(row * x.row_step + position * x.step),
+                        step: x.step,
+                        run_step: x.run_step,
+                        runs: w.runs(),
+                        quads: w.quads(),
+                        w: w.lines().as_ptr().add(block * w.runs() * w.quads()),
+                        start: start.as_ptr().add(block * BLOCK),
+                        out: out.as_mut_ptr().add(place),
+                        out_step,
+                    });
+                }
+                position += count;
             }
-            position += count;
         }
         block += shape.blocks;
     }
@@ -169,56 +175,38 @@ pub(super) unsafe fn peak<L: Lanes, const N: usize>(rounds: u64) -> u64 {
     rounds * (N * BLOCK / L::PER_BLOCK * 4) as u64
 }
 
-/// Depthwise sums of one register: rows of quads against rows of weights.
-///
-/// # Safety
-/// Called with checked rows (`check_depthwise`), where the machine has the instructions of `dot`.
-macro_rules! elementwise {
-    ($load:expr, $start:expr, $dot:expr, $store:expr, $lanes:expr, $x:expr, $w:expr, $first:expr, $out:expr) => {{
-        let period = $first.len();
-        let mut at = 0;
-        for i in (0..$out.len()).step_by($lanes) {
-            let mut sums = $start($first.as_ptr().add(at));
-            for (r, row) in $x.iter().enumerate() {
-                sums = $dot(sums, $load(row.as_ptr().add(i).cast()), $load($w.as_ptr().add(r * period + at).cast()));
-            }
-            $store($out.as_mut_ptr().add(i), sums);
-            at += $lanes;
-            if at == period {
-                at = 0;
-            }
-        }
-    }};
-}
-pub(super) use elementwise;
-
-/// The loops that compilers vectorise, compiled for an instruction set.
+/// Loops that compilers vectorise, compiled for an instruction set.
 macro_rules! loops_with {
+    ($features:literal, $($name:ident($($arg:ident: $type:ty),*)),* $(,)?) => {
+        $(
+            #[target_feature(enable = $features)]
+            fn $name($($arg: $type),*) {
+                loops::$name($($arg),*);
+            }
+        )*
+    };
     ($features:literal) => {
-        #[target_feature(enable = $features)]
-        fn interleave(x: &[u8], quads: Quads, out: &mut [u32]) {
-            loops::interleave(x, quads, out);
-        }
-
-        #[target_feature(enable = $features)]
-        fn affine(sums: &[i32], affine: &Affine, out: &mut [u8]) {
-            loops::affine(sums, affine, out);
-        }
-
-        #[target_feature(enable = $features)]
-        fn steps(sums: &[i32], edges: &[i32], period: usize, out: &mut [u8]) {
-            loops::steps(sums, edges, period, out);
-        }
-
-        #[target_feature(enable = $features)]
-        fn largest(held: &mut [u8], new: &[u8], signed: bool) {
-            loops::largest(held, new, signed);
-        }
-
-        #[target_feature(enable = $features)]
-        fn offset(bytes: &[u8], out: &mut [u8]) {
-            loops::offset(bytes, out);
-        }
+        loops_with!(
+            $features,
+            wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize),
+            steps(
+                sums: &[i32], step: usize, edges: (&[i32], usize), filters: Range<usize>, out: &mut [u8], out_step: usize
+            ),
+            totals(sums: &[i32], step: usize, terms: &Terms, filters: Range<usize>, totals: &mut [i32]),
+            add(a: &[u8], b: &[u8], shifts: &Shifts, out: &mut [u8]),
+            largest(held: &mut [u8], new: &[u8], signed: bool),
+            pool(row: &[u8], windows: Windows, out: &mut [u8]),
+            offset(bytes: &[u8], out: &mut [u8]),
+        );
+    };
+    ($features:literal, all) => {
+        loops_with!($features);
+        loops_with!(
+            $features,
+            affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize),
+            depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]),
+            depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]),
+        );
     };
 }
 pub(super) use loops_with;
@@ -231,9 +219,17 @@ macro_rules! kernels {
                 $name
             }
 
-            fn multiply(&self, x: &Panel<'_>, w: &Packed, start: &[i32], out: &mut [i32], out_step: usize) {
+            fn multiply(
+                &self,
+                x: &Panel<'_>,
+                w: &Packed,
+                blocks: Range<usize>,
+                start: &[i32],
+                out: &mut [i32],
+                out_step: usize,
+            ) {
                 // SAFETY: a value of this type exists only where its instructions were detected.
-                unsafe { tile::multiply(SHAPES, x, w, start, out, out_step) }
+                unsafe { tile::multiply(SHAPES, x, w, blocks, start, out, out_step) }
             }
 
             fn peak(&self, rounds: u64) -> u64 {
@@ -241,30 +237,70 @@ macro_rules! kernels {
                 unsafe { peak(rounds) }
             }
 
-            fn depthwise(&self, x: &[&[u32]], w: &[u32], start: &[i32], out: &mut [i32]) {
-                check_depthwise(x, w, start, out);
+            fn depthwise(&self, x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]) {
+                check_depthwise(x, w, out.len());
                 // SAFETY: as above; lengths were checked.
-                unsafe { depthwise(x, w, start, out) }
+                unsafe { depthwise(x, w, end, out) }
             }
 
-            fn interleave(&self, x: &[u8], quads: Quads, out: &mut [u32]) {
-                // SAFETY: as above.
-                unsafe { interleave(x, quads, out) }
+            fn depthwise_sums(&self, x: &[&[u8]], w: &Taps, out: &mut [i32]) {
+                check_depthwise(x, w, out.len());
+                // SAFETY: as above; lengths were checked.
+                unsafe { depthwise_sums(x, w, out) }
             }
 
-            fn affine(&self, sums: &[i32], scale: &Affine, out: &mut [u8]) {
-                // SAFETY: as above.
-                unsafe { affine(sums, scale, out) }
+            fn affine(
+                &self,
+                sums: &[i32],
+                step: usize,
+                end: &Affine,
+                f: Range<usize>,
+                out: &mut [u8],
+                out_step: usize,
+            ) {
+                check_ending(sums, step, end.low.len(), &f, out, out_step);
+                // SAFETY: as above; lengths were checked.
+                unsafe { affine(sums, step, end, f, out, out_step) }
             }
 
-            fn steps(&self, sums: &[i32], edges: &[i32], period: usize, out: &mut [u8]) {
+            fn wide(&self, sums: &[i32], step: usize, end: &Wide, f: Range<usize>, out: &mut [u8], out_step: usize) {
+                check_ending(sums, step, end.low.len(), &f, out, out_step);
                 // SAFETY: as above.
-                unsafe { steps(sums, edges, period, out) }
+                unsafe { wide(sums, step, end, f, out, out_step) }
+            }
+
+            fn steps(
+                &self,
+                sums: &[i32],
+                step: usize,
+                edges: (&[i32], usize),
+                f: Range<usize>,
+                out: &mut [u8],
+                out_step: usize,
+            ) {
+                check_ending(sums, step, edges.1, &f, out, out_step);
+                // SAFETY: as above.
+                unsafe { steps(sums, step, edges, f, out, out_step) }
+            }
+
+            fn totals(&self, sums: &[i32], step: usize, terms: &Terms, filters: Range<usize>, all: &mut [i32]) {
+                // SAFETY: as above.
+                unsafe { totals(sums, step, terms, filters, all) }
+            }
+
+            fn add(&self, a: &[u8], b: &[u8], shifts: &Shifts, out: &mut [u8]) {
+                // SAFETY: as above.
+                unsafe { add(a, b, shifts, out) }
             }
 
             fn largest(&self, held: &mut [u8], new: &[u8], signed: bool) {
                 // SAFETY: as above.
                 unsafe { largest(held, new, signed) }
+            }
+
+            fn pool(&self, row: &[u8], windows: Windows, out: &mut [u8]) {
+                // SAFETY: as above.
+                unsafe { pool(row, windows, out) }
             }
 
             fn offset(&self, bytes: &[u8], out: &mut [u8]) {

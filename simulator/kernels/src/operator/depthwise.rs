@@ -1,130 +1,88 @@
-//! One kernel per channel. Four neighbours of a channel make a quad, so that a row of a kernel is one or two dot products
-//! of quads; the quads of an input row are made once and serve every row of the kernel.
+//! One kernel per channel: every tap of the kernel meets a row of bytes, one for each position and channel.
 
 use std::ops::Range;
 
-use super::{Context, at_least};
-use crate::isa::{BLOCK, Quads};
-use crate::stage::Staged;
-use crate::{Geometry, Tile};
-
-/// Weights repeat themselves after at least so many elements, so that rows of few channels are long ones.
-const PERIOD: usize = 64;
+use super::Context;
+use crate::Geometry;
+use crate::isa::{Affine, Taps, TapsEnd};
+use crate::planes::{Planar, Planes};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Depthwise {
-    /// First channel.
-    first: usize,
-    filters: usize,
     /// Rows of the kernel, and taps of a row.
     kernel: [usize; 2],
-    /// Bytes from a tap to the next.
-    tap: usize,
-    /// (kernel row, quad of the row, element), elements repeating themselves.
-    weights: Vec<u32>,
-    /// What sums start with, by element.
-    start: Vec<i32>,
-}
-
-/// Elements after which filters repeat themselves in whole blocks.
-pub(crate) fn period(filters: usize) -> usize {
-    let mut period = filters;
-    while !period.is_multiple_of(BLOCK) {
-        period += filters;
-    }
-    period * PERIOD.div_ceil(period)
+    temporal: bool,
+    filters: Range<usize>,
+    frames: usize,
+    taps: Taps,
+    end: Option<TapsEnd>,
 }
 
 impl Depthwise {
     /// `weights` is (filter, kernel row, kernel column).
     pub(super) fn new(context: &Context, weights: &[i8], filters: Range<usize>) -> Self {
-        let Geometry { input: [_, _, channels], kernel, .. } = context.geometry;
-        Self::pack(context, weights, filters, kernel, channels)
+        let kernel = context.geometry.kernel;
+        let taps = Taps::new(weights, filters.len(), kernel[0] * kernel[1], context.inputs.offset());
+        Self { kernel, temporal: false, filters, frames: 1, taps, end: None }
     }
 
     /// `weights` is (filter, frame); frames lie one after another in the channels.
-    pub(super) fn temporal(context: &Context, weights: &[i8], tile: &Tile, frames: usize) -> Self {
-        Self::pack(context, weights, tile.filters.clone(), [1, frames], context.geometry.input[2] / frames.max(1))
-    }
-
-    fn pack(context: &Context, weights: &[i8], filters: Range<usize>, kernel: [usize; 2], tap: usize) -> Self {
-        let (first, filters) = (filters.start, filters.len());
-        let [rows, taps] = kernel;
-        let period = period(filters);
-        let quad = |filter: usize, row: usize, quad: usize| {
-            let row = &weights[(filter * rows + row) * taps..][..taps];
-            let mut bytes = [0; 4];
-            bytes.iter_mut().zip(&row[quad * 4..]).for_each(|(b, w)| *b = w.cast_unsigned());
-            u32::from_le_bytes(bytes)
-        };
-        let rows_of_quads = (0..rows).flat_map(|r| (0..taps.div_ceil(4)).map(move |q| (r, q)));
-        let packed = rows_of_quads.flat_map(|(r, q)| (0..period).map(move |i| quad(i % filters, r, q))).collect();
-        let sum = |filter: usize| weights[filter * rows * taps..][..rows * taps].iter().map(|&w| i32::from(w)).sum();
-        let offset = context.inputs.offset();
-        let start = (0..period)
-            .map(|i| {
-                let sum: i32 = sum(i % filters);
-                -offset * sum
-            })
-            .collect();
-        Self { first, filters, kernel, tap, weights: packed, start }
+    pub(super) fn temporal(context: &Context, weights: &[i8], filters: Range<usize>, frames: usize) -> Self {
+        let taps = Taps::new(weights, filters.len(), frames, context.inputs.offset());
+        Self { kernel: [1, frames], temporal: true, filters, frames, taps, end: None }
     }
 
     pub(super) fn filters(&self) -> usize {
-        self.filters
+        self.filters.len()
     }
 
-    /// Row `y`, (column, filter); `sums` has room for whole blocks.
-    pub(super) fn row(
-        &self,
-        context: &Context,
-        input: Staged<'_>,
-        y: usize,
-        quads: &mut Vec<u32>,
-        held: &mut Vec<Option<usize>>,
-        sums: &mut [i32],
-    ) {
-        let Geometry { input: [_, _, channels], stride, .. } = context.geometry;
-        let [rows, taps] = self.kernel;
-        let per_row = taps.div_ceil(4);
-        let columns = context.conv[1].len();
-        let len = (columns * self.filters).next_multiple_of(BLOCK);
-        let quads = at_least(quads, rows * per_row * len);
-        let held = at_least(held, rows);
+    /// Ends its sums with this from now on.
+    pub(super) fn end_with(&mut self, affine: &Affine) {
+        self.end = Some(self.taps.end(self.filters.len(), affine));
+    }
+
+    pub(super) fn planes(&self, context: &Context, pad_pixel: &[u8]) -> Planes {
+        let Context { geometry, conv, inputs, .. } = context;
+        Planes::new(geometry, conv, self.filters.clone(), self.frames, inputs.signed, pad_pixel)
+    }
+
+    /// What the taps meet in row `y` of the convolution.
+    fn taps<'a>(&self, context: &Context, input: Planar<'a>, y: usize) -> Rows<'a> {
+        let Geometry { stride, .. } = context.geometry;
         let top = (y - context.conv[0].start) * stride[0];
-        // Quads of row r of the input are in slot r % rows.
-        for r in top..top + rows {
-            let slot = r % rows;
-            if held[slot] == Some(r) {
-                continue;
-            }
-            held[slot] = Some(r);
-            for q in 0..per_row {
-                let used = (taps - q * 4).min(4);
-                let from = &input.data[r * input.row_step + q * 4 * self.tap + self.first..];
-                let place =
-                    Quads { tap: self.tap, step: stride[1] * channels, count: self.filters, positions: columns, used };
-                context.kernels.interleave(from, place, &mut quads[(slot * per_row + q) * len..][..len]);
-            }
-        }
-        let all: Rows<'_> = (top..top + rows)
-            .flat_map(|r| (0..per_row).map(move |q| (r % rows) * per_row + q))
-            .map(|at| &quads[at * len..][..len])
-            .collect();
-        context.kernels.depthwise(all.as_slice(), &self.weights, &self.start, &mut sums[..len]);
+        let [rows, across] = self.kernel;
+        let taps = (0..rows).flat_map(|r| (0..across).map(move |t| (r, t)));
+        taps.map(|(r, t)| match self.temporal {
+            true => input.from(top + r, t, 0),
+            false => input.from(top + r, t % stride[1], t / stride[1]),
+        })
+        .collect()
+    }
+
+    /// Row `y`, (column, filter).
+    pub(super) fn sums(&self, context: &Context, input: Planar<'_>, y: usize, sums: &mut [i32]) {
+        let len = context.conv[1].len() * self.filters.len();
+        context.kernels.depthwise_sums(self.taps(context, input, y).as_slice(), &self.taps, &mut sums[..len]);
+    }
+
+    /// Row `y`, ended; false where there is no end.
+    pub(super) fn bytes(&self, context: &Context, input: Planar<'_>, y: usize, out: &mut [u8]) -> bool {
+        let Some(end) = &self.end else { return false };
+        context.kernels.depthwise(self.taps(context, input, y).as_slice(), &self.taps, end, out);
+        true
     }
 }
 
 /// Slices without an allocation where they are few, as they are.
 struct Rows<'a> {
-    few: [&'a [u32]; 16],
-    many: Vec<&'a [u32]>,
+    few: [&'a [u8]; 25],
+    many: Vec<&'a [u8]>,
     len: usize,
 }
 
-impl<'a> FromIterator<&'a [u32]> for Rows<'a> {
-    fn from_iter<I: IntoIterator<Item = &'a [u32]>>(rows: I) -> Self {
-        let mut all = Self { few: [&[]; 16], many: Vec::new(), len: 0 };
+impl<'a> FromIterator<&'a [u8]> for Rows<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(rows: I) -> Self {
+        let mut all = Self { few: [&[]; 25], many: Vec::new(), len: 0 };
         for row in rows {
             if all.len == all.few.len() && all.many.is_empty() {
                 all.many.extend_from_slice(&all.few);
@@ -141,7 +99,7 @@ impl<'a> FromIterator<&'a [u32]> for Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn as_slice(&self) -> &[&'a [u32]] {
+    fn as_slice(&self) -> &[&'a [u8]] {
         if self.many.is_empty() { &self.few[..self.len] } else { &self.many }
     }
 }

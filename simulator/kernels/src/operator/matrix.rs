@@ -2,15 +2,14 @@
 
 use std::ops::Range;
 
-use super::Context;
-use crate::Geometry;
-use crate::isa::{Packed, Panel};
+use super::{Context, Room, SUMS, at_least};
+use crate::ending::Ending;
+use crate::isa::{BLOCK, Packed, Panel};
 use crate::stage::Staged;
+use crate::{Geometry, Output};
 
-/// Sums that are made at once, about: a part of a first-level cache.
-const SUMS: usize = 8192;
-/// Fewest positions that are made at once where rows may be joined.
-const POSITIONS: usize = 14;
+/// Blocks of filters whose sums are made together, of many positions.
+const BLOCKS: usize = 2;
 
 /// Dot products straight from the input: positions of a row lie in equal steps, and the rows of a kernel are runs of
 /// bytes. A transposed convolution with stride s is s * s convolutions with stride 1, one for each phase of the output
@@ -66,39 +65,86 @@ impl Matrix {
         self.phases[0].packed.width()
     }
 
-    /// Rows of a 1x1 kernel may be joined to long ones.
-    pub(super) fn rows_at_once(&self, context: &Context) -> usize {
-        let Geometry { kernel, stride, .. } = context.geometry;
-        if context.transposed || kernel != [1, 1] || stride != [1, 1] {
-            return 1;
-        }
-        let columns = context.conv[1].len();
-        ((SUMS / self.width()).max(POSITIONS) / columns).max(1)
+    pub(super) fn filters(&self) -> usize {
+        self.phases[0].packed.filters()
     }
 
-    pub(super) fn rows(&self, context: &Context, input: Staged<'_>, rows: Range<usize>, sums: &mut [i32]) {
-        let width = self.width();
-        let columns = context.conv[1].len();
-        if context.transposed {
-            for (y, sums) in rows.zip(sums.chunks_mut(columns * width)) {
-                self.transposed_row(context, input, y, sums);
-            }
-            return;
-        }
+    /// Positions whose sums are made together, about.
+    pub(super) fn positions(&self) -> usize {
+        SUMS / self.width().min(BLOCKS * BLOCK)
+    }
+
+    /// Rows of the convolution.
+    pub(super) fn panel<'a>(&self, context: &Context, input: Staged<'a>, rows: Range<usize>) -> Panel<'a> {
         let Geometry { input: [_, _, channels], stride, .. } = context.geometry;
-        let phase = &self.phases[0];
-        let row = |y: usize| &input.data[(y - context.conv[0].start) * stride[0] * input.row_step..];
-        let panel = |data, count| Panel { data, step: stride[1] * channels, run_step: input.row_step, count };
-        if rows.len() > 1 && phase.kernel == [1, 1] && stride == [1, 1] && input.row_step == columns * channels {
-            let all = panel(row(rows.start), rows.len() * columns);
-            return context.kernels.multiply(&all, &phase.packed, &phase.start, sums, width);
-        }
-        for (y, sums) in rows.zip(sums.chunks_mut(columns * width)) {
-            context.kernels.multiply(&panel(row(y), columns), &phase.packed, &phase.start, sums, width);
+        Panel {
+            data: &input.data[(rows.start - context.conv[0].start) * stride[0] * input.row_step..],
+            step: stride[1] * channels,
+            count: context.conv[1].len(),
+            row_step: stride[0] * input.row_step,
+            rows: rows.len(),
+            run_step: input.row_step,
         }
     }
 
-    fn transposed_row(&self, context: &Context, input: Staged<'_>, y: usize, sums: &mut [i32]) {
+    /// Sums of some blocks of filters.
+    pub(super) fn multiply(
+        &self,
+        context: &Context,
+        panel: &Panel<'_>,
+        blocks: Range<usize>,
+        sums: &mut [i32],
+        step: usize,
+    ) {
+        let phase = &self.phases[0];
+        context.kernels.multiply(panel, &phase.packed, blocks, &phase.start, sums, step);
+    }
+
+    /// Outputs of all filters, from `start` on.
+    pub(super) fn outputs(
+        &self,
+        context: &Context,
+        ending: &Ending,
+        panel: &Panel<'_>,
+        room: &mut Room,
+        output: &mut Output<'_>,
+        start: usize,
+    ) {
+        let positions = panel.rows * panel.count;
+        let (blocks, filters) = (self.width() / BLOCK, self.phases[0].packed.filters());
+        let at_once = (SUMS / (positions * BLOCK).max(1)).max(BLOCKS).next_multiple_of(BLOCKS);
+        let sums = at_least(&mut room.sums, positions * at_once.min(blocks) * BLOCK);
+        for first in (0..blocks).step_by(at_once) {
+            let some = first..blocks.min(first + at_once);
+            let step = some.len() * BLOCK;
+            let sums = &mut sums[..positions * step];
+            self.multiply(context, panel, some.clone(), sums, step);
+            let some = some.start * BLOCK..filters.min(some.end * BLOCK);
+            ending.emit(context.kernels, (sums, step), some, output, start);
+        }
+    }
+
+    /// The same of every position of a map, or of several that lie together.
+    pub(crate) fn flat(
+        &self,
+        context: &Context,
+        ending: &Ending,
+        data: &[u8],
+        positions: usize,
+        room: &mut Room,
+        output: &mut Output<'_>,
+    ) {
+        let channels = context.geometry.input[2];
+        let at_once = self.positions();
+        for first in (0..positions).step_by(at_once) {
+            let data = &data[first * channels..];
+            let count = at_once.min(positions - first);
+            let panel = Panel { data, step: channels, count, row_step: 0, rows: 1, run_step: 0 };
+            self.outputs(context, ending, &panel, room, output, first * self.phases[0].packed.filters());
+        }
+    }
+
+    pub(super) fn transposed_row(&self, context: &Context, input: Staged<'_>, y: usize, sums: &mut [i32]) {
         let Geometry { input: [_, _, channels], kernel, stride, pad, .. } = context.geometry;
         let (width, columns) = (self.width(), &context.conv[1]);
         // Where kernels of a phase begin, against the stage's origin.
@@ -117,9 +163,10 @@ impl Matrix {
             let left = begin(1, first, phase.kernel[1]);
             // A phase without weights meets nothing.
             let data = input.data.get(top * input.row_step + left * channels..).unwrap_or_default();
-            let panel = Panel { data, step: channels, run_step: input.row_step, count: positions.len() };
+            let run_step = input.row_step;
+            let panel = Panel { data, step: channels, count: positions.len(), row_step: 0, rows: 1, run_step };
             let sums = &mut sums[skip * width..];
-            context.kernels.multiply(&panel, &phase.packed, &phase.start, sums, stride[1] * width);
+            context.kernels.multiply(&panel, &phase.packed, 0..width / BLOCK, &phase.start, sums, stride[1] * width);
         }
     }
 }

@@ -7,22 +7,26 @@ mod spread;
 
 use std::ops::Range;
 
-use crate::isa::Kernels;
+use crate::ending::Ending;
+use crate::isa::{BLOCK, Kernels};
+use crate::planes::{Planar, Planes};
 use crate::stage::{Stage, Staged};
-use crate::{Geometry, Kind, PrepareError, Tile, Weights};
+use crate::{Bytes, Geometry, Kind, Output, PrepareError, Tile, View, Weights};
 
 use depthwise::Depthwise;
 use matrix::Matrix;
 use separable::Separable;
 use spread::Spread;
 
+/// Sums that are made at once, about: a part of a first-level cache.
+pub(crate) const SUMS: usize = 8192;
+
 /// Room for intermediate values; grows to what a layer needs and stays.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    pub(crate) quads: Vec<u32>,
-    pub(crate) held: Vec<Option<usize>>,
+    pub(crate) sums: Vec<i32>,
     pub(crate) middle: Vec<i32>,
-    pub(crate) panel: Vec<u8>,
+    pub(crate) panel: Bytes,
     pub(crate) high: Vec<i32>,
 }
 
@@ -32,6 +36,29 @@ pub(crate) fn at_least<T: Clone + Default>(vector: &mut Vec<T>, len: usize) -> &
         vector.resize(len, T::default());
     }
     &mut vector[..len]
+}
+
+/// How a layer's input gets ready.
+#[derive(Clone, Debug)]
+pub(crate) enum Ready {
+    Stage(Stage),
+    Planes(Planes),
+}
+
+/// A layer's input that is ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Input<'a> {
+    Staged(Staged<'a>),
+    Planar(Planar<'a>),
+}
+
+impl Ready {
+    pub(crate) fn input<'a>(&self, view: &View<'a>, kernels: &dyn Kernels, buffer: &'a mut Bytes) -> Input<'a> {
+        match self {
+            Ready::Stage(stage) => Input::Staged(stage.ready(view, kernels, buffer)),
+            Ready::Planes(planes) => Input::Planar(planes.ready(view, buffer)),
+        }
+    }
 }
 
 /// What inputs can be: sign, and bounds for overflow proofs.
@@ -118,7 +145,9 @@ impl Operator {
                 bound(taps * frames, main)?;
                 Ok(match kind {
                     Kind::DepthwiseTransposed => Operator::Spread(Spread::new(main, first, filters, taps)),
-                    Kind::DepthwiseTemporal => Operator::Depthwise(Depthwise::temporal(context, main, tile, frames)),
+                    Kind::DepthwiseTemporal => {
+                        Operator::Depthwise(Depthwise::temporal(context, main, tile.filters.clone(), frames))
+                    }
                     _ => Operator::Depthwise(Depthwise::new(context, main, tile.filters.clone())),
                 })
             }
@@ -135,12 +164,39 @@ impl Operator {
         }
     }
 
+    /// What follows the sums. Some make it part of their own.
+    pub(crate) fn end_with(&mut self, ending: &Ending) {
+        if let (Operator::Depthwise(depthwise), Some(affine)) = (self, ending.affine()) {
+            depthwise.end_with(affine);
+        }
+    }
+
+    /// What no sum of products exceeds.
+    pub(crate) fn largest_sum(&self, context: &Context, weights: Weights<'_>) -> Option<i64> {
+        let most = |weights: &[i8], filters: usize| {
+            let each = weights.chunks_exact((weights.len() / filters.max(1)).max(1));
+            each.map(|w| w.iter().map(|w| i64::from(*w).abs()).sum::<i64>()).max().unwrap_or(0)
+        };
+        let filters = match self {
+            Operator::Matrix(matrix) => matrix.filters(),
+            Operator::Depthwise(depthwise) => depthwise.filters(),
+            Operator::Spread(_) | Operator::Separable(_) => return None,
+        };
+        Some(most(weights.main, filters) * context.inputs.largest)
+    }
+
     /// How the input gets ready.
-    pub(crate) fn stage(&self, context: &Context, pad_pixel: &[u8]) -> Stage {
+    pub(crate) fn ready(&self, context: &Context, pad_pixel: &[u8]) -> Ready {
         let Context { geometry, transposed, conv, inputs, .. } = context;
-        let run = geometry.kernel[1] * geometry.input[2];
-        let whole_quads = !matches!(self, Operator::Matrix(_)) || (run.is_multiple_of(4) && !transposed);
-        Stage::new(geometry, *transposed, conv, inputs.signed, pad_pixel, whole_quads)
+        match self {
+            Operator::Depthwise(depthwise) => Ready::Planes(depthwise.planes(context, pad_pixel)),
+            Operator::Separable(separable) => Ready::Planes(separable.planes(context, pad_pixel)),
+            Operator::Matrix(_) | Operator::Spread(_) => {
+                let run = geometry.kernel[1] * geometry.input[2];
+                let whole_quads = matches!(self, Operator::Spread(_)) || (run.is_multiple_of(4) && !transposed);
+                Ready::Stage(Stage::new(geometry, *transposed, conv, inputs.signed, pad_pixel, whole_quads))
+            }
+        }
     }
 
     /// Sums of a position, of which those behind the last filter are padding.
@@ -153,41 +209,93 @@ impl Operator {
         }
     }
 
-    /// How many rows at once are best.
-    pub(crate) fn rows_at_once(&self, context: &Context) -> usize {
+    /// The matrix product that the layer is, if it is nothing else: a 1x1 kernel that meets every position of a map.
+    pub(crate) fn flat(&self, context: &Context) -> Option<&Matrix> {
+        let Context { geometry, conv, transposed, .. } = context;
+        let inside = (0..2).all(|a| conv[a].len() == geometry.input_range(a, &conv[a], false).len());
         match self {
-            Operator::Matrix(matrix) => matrix.rows_at_once(context),
-            _ => 1,
+            Operator::Matrix(m) if !transposed && geometry.kernel == [1, 1] && geometry.stride == [1, 1] && inside => {
+                Some(m)
+            }
+            _ => None,
         }
     }
 
-    /// Sums that `rows` rows need room for.
-    pub(crate) fn room_for(&self, context: &Context, rows: usize) -> usize {
-        (rows * context.conv[1].len() * self.width()).next_multiple_of(crate::isa::BLOCK)
-    }
-
-    /// Called before the first row of a run.
-    pub(crate) fn begin(&self, room: &mut Room) {
-        room.held.fill(None);
-    }
-
-    /// The sums of rows of the convolution, (row, column, [`Operator::width`]), into `sums`, which has
-    /// [`Operator::room_for`] them.
-    pub(crate) fn rows(
+    /// The sums of rows of the convolution, (row, column, [`Operator::width`]).
+    pub(crate) fn sums(
         &self,
         context: &Context,
-        input: Staged<'_>,
+        input: Input<'_>,
         rows: Range<usize>,
         room: &mut Room,
         sums: &mut [i32],
     ) {
-        match self {
-            Operator::Matrix(matrix) => matrix.rows(context, input, rows, sums),
-            Operator::Depthwise(depthwise) => {
-                rows.for_each(|y| depthwise.row(context, input, y, &mut room.quads, &mut room.held, sums));
+        let width = self.width();
+        let row_len = context.conv[1].len() * width;
+        match (self, input) {
+            (Operator::Matrix(matrix), Input::Staged(input)) if context.transposed => {
+                rows.zip(sums.chunks_mut(row_len)).for_each(|(y, sums)| matrix.transposed_row(context, input, y, sums));
             }
-            Operator::Spread(spread) => rows.for_each(|y| spread.row(context, input, y, sums)),
-            Operator::Separable(separable) => rows.for_each(|y| separable.row(context, input, y, room, sums)),
+            (Operator::Matrix(matrix), Input::Staged(input)) => {
+                matrix.multiply(context, &matrix.panel(context, input, rows), 0..width / BLOCK, sums, width);
+            }
+            (Operator::Depthwise(depthwise), Input::Planar(input)) => {
+                rows.zip(sums.chunks_mut(row_len)).for_each(|(y, sums)| depthwise.sums(context, input, y, sums));
+            }
+            (Operator::Spread(spread), Input::Staged(input)) => {
+                rows.zip(sums.chunks_mut(row_len)).for_each(|(y, sums)| spread.row(context, input, y, sums));
+            }
+            (Operator::Separable(separable), Input::Planar(input)) => {
+                rows.zip(sums.chunks_mut(row_len)).for_each(|(y, sums)| separable.row(context, input, y, room, sums));
+            }
+            // Inputs are made by `ready`.
+            _ => {}
         }
+    }
+
+    /// How many rows of the convolution are made at once, where sums of all filters are held.
+    pub(crate) fn rows_of_sums(&self, context: &Context) -> usize {
+        (SUMS / (context.conv[1].len() * self.width()).max(1)).max(1)
+    }
+
+    /// Rows of the convolution, ended, (row, column, filter), output elements from `start` on.
+    pub(crate) fn outputs(
+        &self,
+        context: &Context,
+        ending: &Ending,
+        input: Input<'_>,
+        rows: Range<usize>,
+        room: &mut Room,
+        (output, start): (&mut Output<'_>, usize),
+    ) {
+        let columns = context.conv[1].len();
+        let filters = ending.finisher().parts().0;
+        let row_len = columns * filters;
+        if let (Operator::Matrix(matrix), Input::Staged(input), false) = (self, input, context.transposed) {
+            let at_once = (matrix.positions() / columns).max(1);
+            for y in rows.clone().step_by(at_once) {
+                let band = y..rows.end.min(y + at_once);
+                let panel = matrix.panel(context, input, band);
+                matrix.outputs(context, ending, &panel, room, output, start + (y - rows.start) * row_len);
+            }
+            return;
+        }
+        if let (Operator::Depthwise(depthwise), Input::Planar(input), Output::Bytes(out)) = (self, input, &mut *output)
+        {
+            let mut rows = rows.clone().zip(out[start..].chunks_exact_mut(row_len));
+            if rows.all(|(y, out)| depthwise.bytes(context, input, y, out)) {
+                return;
+            }
+        }
+        let at_once = self.rows_of_sums(context).min(rows.len());
+        let width = self.width();
+        let mut sums = std::mem::take(&mut room.sums);
+        for y in rows.clone().step_by(at_once) {
+            let band = y..rows.end.min(y + at_once);
+            let sums = at_least(&mut sums, band.len() * columns * width);
+            self.sums(context, input, band, room, sums);
+            ending.emit(context.kernels, (sums, width), 0..filters, output, start + (y - rows.start) * row_len);
+        }
+        room.sums = sums;
     }
 }

@@ -2,8 +2,8 @@
 
 use super::depthwise::Depthwise;
 use super::{Context, Room, at_least};
-use crate::isa::{Packed, Panel};
-use crate::stage::Staged;
+use crate::isa::{BLOCK, Packed, Panel};
+use crate::planes::{Planar, Planes};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Separable {
@@ -30,27 +30,34 @@ impl Separable {
         self.pointwise.width()
     }
 
-    pub(super) fn row(&self, context: &Context, input: Staged<'_>, y: usize, room: &mut Room, sums: &mut [i32]) {
-        let Room { quads, held, middle, panel, high } = room;
+    pub(super) fn planes(&self, context: &Context, pad_pixel: &[u8]) -> Planes {
+        self.depthwise.planes(context, pad_pixel)
+    }
+
+    pub(super) fn row(&self, context: &Context, input: Planar<'_>, y: usize, room: &mut Room, sums: &mut [i32]) {
+        let Room { middle, panel, high, .. } = room;
         let (columns, channels, width) = (context.conv[1].len(), self.channels, self.width());
-        let middle = at_least(middle, (columns * channels).next_multiple_of(crate::isa::BLOCK));
-        self.depthwise.row(context, input, y, quads, held, middle);
+        let middle = at_least(middle, columns * channels);
+        self.depthwise.sums(context, input, y, middle);
         let step = channels.next_multiple_of(4);
-        let mut multiply = |byte: &dyn Fn(i32) -> u8, start: &[i32], out: &mut [i32]| {
-            let panel = at_least(panel, columns * step);
+        let mut multiply = |byte: &dyn Fn(&mut [u8], &[i32]), start: &[i32], out: &mut [i32]| {
+            let panel = panel.at_least(columns * step);
             for (row, middle) in panel.chunks_exact_mut(step).zip(middle.chunks_exact(channels)) {
-                row.iter_mut().zip(middle).for_each(|(x, &m)| *x = byte(m));
+                byte(row, middle);
             }
-            let panel = Panel { data: panel, step, run_step: 0, count: columns };
-            context.kernels.multiply(&panel, &self.pointwise, start, out, width);
+            let panel = Panel { data: panel, step, count: columns, row_step: 0, rows: 1, run_step: 0 };
+            context.kernels.multiply(&panel, &self.pointwise, 0..width / BLOCK, start, out, width);
         };
+        fn each(of: impl Fn(i32) -> u8) -> impl Fn(&mut [u8], &[i32]) {
+            move |row, middle| row.iter_mut().zip(middle).for_each(|(x, &m)| *x = of(m))
+        }
         if self.narrow {
-            return multiply(&|m| (m + 128) as u8, &self.signed, sums);
+            return multiply(&each(|m| (m + 128) as u8), &self.signed, sums);
         }
         // m = 256 * high + low: low is unsigned, high signed.
         let high = at_least(high, columns * width);
-        multiply(&|m| ((m >> 8) + 128) as u8, &self.signed, high);
-        multiply(&|m| m as u8, &self.plain, sums);
+        multiply(&each(|m| ((m >> 8) + 128) as u8), &self.signed, high);
+        multiply(&each(|m| m as u8), &self.plain, sums);
         sums.iter_mut().zip(high).for_each(|(s, h)| *s = s.wrapping_add(*h << 8));
     }
 }

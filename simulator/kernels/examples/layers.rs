@@ -1,0 +1,147 @@
+//! Layer by layer: time, multiply-adds a second, and what part of the machine's peak that is, for every kernel set or the
+//! one that `AKIDA_KERNELS` names. The peak is measured in turns with the layers; the best of many short runs counts, which
+//! other work on the machine only ever makes worse.
+//!
+//! `cargo run --release -p akida-kernels --example layers [part of a layer's name]`
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use akida_kernels::*;
+
+/// Name, kind, input, side of the kernel, stride, filters, pool, samples at once.
+type Case = (&'static str, Kind, [usize; 3], usize, usize, usize, Pool, usize);
+
+const MAX: Pool = Pool::Max { size: [2, 2], stride: [2, 2], pad: [0, 0] };
+const GLOBAL: Pool = Pool::Global { after_activation: true };
+
+const CASES: [Case; 26] = [
+    ("conv 3x3x256x256 on 28x28", Kind::Standard, [28, 28, 256], 3, 1, 256, Pool::None, 1),
+    ("dense 2048x1000, 64 at once", Kind::Standard, [1, 1, 2048], 1, 1, 1000, Pool::None, 64),
+    ("dense 2048x1000, 16 at once", Kind::Standard, [1, 1, 2048], 1, 1, 1000, Pool::None, 16),
+    ("dense 2048x1000", Kind::Standard, [1, 1, 2048], 1, 1, 1000, Pool::None, 1),
+    ("dense 2304x512, 8 at once", Kind::Standard, [1, 1, 2304], 1, 1, 512, Pool::None, 8),
+    ("dense 2304x512", Kind::Standard, [1, 1, 2304], 1, 1, 512, Pool::None, 1),
+    ("dense 512x10", Kind::Standard, [1, 1, 512], 1, 1, 10, Pool::None, 1),
+    ("conv 5x5x1x32 on 28x28", Kind::Standard, [28, 28, 1], 5, 1, 32, Pool::None, 1),
+    ("conv 5x5x1x32 on 28x28, max 2", Kind::Standard, [28, 28, 1], 5, 1, 32, MAX, 1),
+    ("conv 3x3x32x64 /2 on 14x14", Kind::Standard, [14, 14, 32], 3, 2, 64, Pool::None, 1),
+    ("conv 3x3x3x16 on 32x32", Kind::Standard, [32, 32, 3], 3, 1, 16, Pool::None, 1),
+    ("conv 3x3x16x16 on 32x32", Kind::Standard, [32, 32, 16], 3, 1, 16, Pool::None, 1),
+    ("conv 1x1x16x16 on 32x32", Kind::Standard, [32, 32, 16], 1, 1, 16, Pool::None, 1),
+    ("conv 3x3x32x32 on 16x16", Kind::Standard, [16, 16, 32], 3, 1, 32, Pool::None, 1),
+    ("conv 3x3x64x64 on 8x8", Kind::Standard, [8, 8, 64], 3, 1, 64, Pool::None, 1),
+    ("conv 1x1x64x64 on 8x8, sum", Kind::Standard, [8, 8, 64], 1, 1, 64, GLOBAL, 1),
+    ("conv 3x3x3x8 /2 on 96x96", Kind::Standard, [96, 96, 3], 3, 2, 8, Pool::None, 1),
+    ("depthwise 3x3x8 on 48x48", Kind::Depthwise, [48, 48, 8], 3, 1, 8, Pool::None, 1),
+    ("conv 1x1x8x16 on 48x48", Kind::Standard, [48, 48, 8], 1, 1, 16, Pool::None, 1),
+    ("depthwise 3x3x16 /2 on 48x48", Kind::Depthwise, [48, 48, 16], 3, 2, 16, Pool::None, 1),
+    ("conv 1x1x16x32 on 24x24", Kind::Standard, [24, 24, 16], 1, 1, 32, Pool::None, 1),
+    ("depthwise 3x3x128 on 6x6", Kind::Depthwise, [6, 6, 128], 3, 1, 128, Pool::None, 1),
+    ("conv 1x1x128x128 on 6x6", Kind::Standard, [6, 6, 128], 1, 1, 128, Pool::None, 1),
+    ("conv 3x3x3x32 /2 on 224x224", Kind::Standard, [224, 224, 3], 3, 2, 32, Pool::None, 1),
+    ("depthwise 3x3x512 on 14x14", Kind::Depthwise, [14, 14, 512], 3, 1, 512, Pool::None, 1),
+    ("conv 1x1x512x512 on 14x14", Kind::Standard, [14, 14, 512], 1, 1, 512, Pool::None, 1),
+];
+
+/// About so long is measured at a stretch.
+const STRETCH: Duration = Duration::from_micros(300);
+/// Stretches, of which the best counts.
+const TRIES: usize = 60;
+
+struct Bench {
+    layer: Layer,
+    scratch: Scratch,
+    input: Bytes,
+    out: Bytes,
+    shape: [usize; 3],
+    samples: usize,
+}
+
+impl Bench {
+    fn new(case: &Case, kernels: &'static dyn Kernels) -> Self {
+        let &(_, kind, shape, side, stride, filters, pool, samples) = case;
+        let conv = [shape[0].div_ceil(stride), shape[1].div_ceil(stride)];
+        let side_of = |a: usize| match pool {
+            Pool::Max { stride, .. } => conv[a] / stride[a],
+            Pool::Global { .. } => 1,
+            Pool::None => conv[a],
+        };
+        let tile = Tile { rows: 0..side_of(0), columns: 0..side_of(1), filters: 0..filters };
+        let finish = Finish {
+            arithmetic: Arithmetic::Chip { accumulator_bits: 28 },
+            bias: vec![1; filters],
+            activation: Activation::Relu,
+            scale: Some(Scale { m: vec![100; filters], k: vec![16; filters] }),
+            output_bits: 8,
+            output_signed: false,
+        };
+        let spec = LayerSpec {
+            kind,
+            geometry: Geometry { input: shape, kernel: [side; 2], stride: [stride; 2], pad: [side / 2; 2], conv },
+            input_bits: 8,
+            input_signed: false,
+            pad_value: Vec::new(),
+            pool,
+            tile: tile.clone(),
+            finish,
+        };
+        let count = side * side * filters * if kind == Kind::Depthwise { 1 } else { shape[2] };
+        let weights: Vec<i8> = (0..count).map(|i| (i * 37 % 251) as u8 as i8).collect();
+        let layer = Layer::prepare(spec, Weights { main: &weights, pointwise: &[] }, kernels).expect("a valid layer");
+        let mut input = Bytes::default();
+        input.resize(shape.iter().product::<usize>() * samples);
+        input.iter_mut().enumerate().for_each(|(i, x)| *x = (i * 29 % 241) as u8);
+        let mut out = Bytes::default();
+        out.resize(tile.len() * samples);
+        Self { layer, scratch: Scratch::default(), input, out, shape, samples }
+    }
+
+    fn run(&mut self) {
+        let view = View::batch(black_box(&self.input), self.shape, self.samples).expect("a whole batch");
+        self.layer.run(&view, &mut self.scratch, Output::Bytes(&mut self.out)).expect("fitting buffers");
+        black_box(&mut self.out);
+    }
+}
+
+fn macs(&(_, kind, shape, side, stride, filters, _, samples): &Case) -> f64 {
+    let positions = shape[0].div_ceil(stride) * shape[1].div_ceil(stride) * samples;
+    (positions * side * side * filters * if kind == Kind::Depthwise { 1 } else { shape[2] }) as f64
+}
+
+fn main() {
+    let part = std::env::args().nth(1).unwrap_or_default();
+    let sets: Vec<_> = match forced() {
+        Ok(Some(kernels)) => vec![kernels],
+        Ok(None) => available().to_vec(),
+        Err(error) => return eprintln!("{error}"),
+    };
+    println!("| layer | kernels | µs | G multiply-adds/s | of the peak |");
+    println!("|---|---|--:|--:|--:|");
+    for case in CASES.iter().filter(|c| c.0.contains(&part)) {
+        for &kernels in &sets {
+            let mut bench = Bench::new(case, kernels);
+            let start = Instant::now();
+            bench.run();
+            let once = start.elapsed().as_secs_f64();
+            let runs = ((STRETCH.as_secs_f64() / once) as usize).clamp(1, 1000);
+            let (mut best, mut peak) = (f64::INFINITY, 0f64);
+            for _ in 0..TRIES {
+                let start = Instant::now();
+                (0..runs).for_each(|_| bench.run());
+                best = best.min(start.elapsed().as_secs_f64() / runs as f64);
+                let start = Instant::now();
+                peak = peak.max(kernels.peak(20_000) as f64 / start.elapsed().as_secs_f64());
+            }
+            let rate = macs(case) / best;
+            println!(
+                "| {} | {} | {:.2} | {:.0} | {:.0} % |",
+                case.0,
+                kernels.name(),
+                best * 1e6,
+                rate / 1e9,
+                rate / peak * 100.0
+            );
+        }
+    }
+}

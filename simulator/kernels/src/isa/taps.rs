@@ -1,0 +1,121 @@
+//! Weights of depthwise convolutions, as kernels take them.
+
+use super::Affine;
+use super::pack::Line;
+
+/// Elements of a chunk: a register of bytes on the widest machine.
+pub const CHUNK: usize = 64;
+
+/// Elements of a lane: what byte shuffles of every machine stay inside.
+const LANE: usize = 16;
+
+/// Kernels of a depthwise convolution, tap by tap. Elements are filters, which repeat themselves, over and over until that
+/// ends with a chunk.
+///
+/// Shuffling four taps' bytes together gives, for each of four registers, four neighbouring filters of every lane:
+/// register j of a chunk has filters `16 * lane + 4 * j ..` of it, and so have weights and everything else by filter.
+#[derive(Clone, Debug)]
+pub struct Taps {
+    taps: usize,
+    period: usize,
+    /// (tap, element), as they come.
+    plain: Vec<i8>,
+    /// (chunk, quad of taps, register).
+    quads: Vec<Line>,
+    start: Vec<i32>,
+    lanes: Vec<i32>,
+}
+
+/// What follows a depthwise sum, by element.
+#[derive(Clone, Debug)]
+pub struct TapsEnd {
+    /// As elements come.
+    pub(super) plain: Affine,
+    /// In the order of registers.
+    pub(super) lanes: Affine,
+}
+
+/// Elements after which filters repeat themselves in whole chunks.
+fn period(filters: usize) -> usize {
+    let mut period = filters.max(1);
+    while !period.is_multiple_of(CHUNK) {
+        period += filters.max(1);
+    }
+    period
+}
+
+/// The element that place i of a vector in the order of registers has.
+fn element(i: usize) -> usize {
+    let (chunk, register, lane, place) = (i / CHUNK, i / LANE % 4, i / 4 % 4, i % 4);
+    chunk * CHUNK + lane * LANE + register * 4 + place
+}
+
+impl Taps {
+    /// Packs (filter, tap); every input byte is larger than its value by `offset`.
+    pub fn new(weights: &[i8], filters: usize, taps: usize, offset: i32) -> Self {
+        let period = period(filters);
+        let weight = |i: usize, tap: usize| {
+            if tap < taps { weights[i % filters * taps + tap] } else { 0 }
+        };
+        let plain = (0..taps).flat_map(|t| (0..period).map(move |i| weight(i, t))).collect();
+        let mut quads = Vec::with_capacity(period / LANE * taps.div_ceil(4));
+        for chunk in (0..period).step_by(CHUNK) {
+            for quad in 0..taps.div_ceil(4) {
+                for register in 0..4 {
+                    let filter = |i: usize| chunk + element(register * LANE + i);
+                    quads.push(Line(std::array::from_fn(|i| std::array::from_fn(|t| weight(filter(i), quad * 4 + t)))));
+                }
+            }
+        }
+        let sum = |i: usize| (0..taps).map(|t| i32::from(weight(i, t))).fold(0, i32::wrapping_add);
+        let start: Vec<i32> = (0..period).map(|i| sum(i).wrapping_mul(-offset)).collect();
+        let lanes = (0..period).map(|i| start[element(i)]).collect();
+        Self { taps, period, plain, quads, start, lanes }
+    }
+
+    /// Rows that a sum is made of.
+    pub fn taps(&self) -> usize {
+        self.taps
+    }
+
+    /// Elements after which weights repeat themselves.
+    pub fn period(&self) -> usize {
+        self.period
+    }
+
+    /// The end of a layer of so many filters, for [`Kernels::depthwise`](super::Kernels::depthwise).
+    pub fn end(&self, filters: usize, affine: &Affine) -> TapsEnd {
+        let ordered = |place: fn(usize) -> usize| {
+            let order = |by_filter: &[i32]| (0..self.period).map(|i| by_filter[place(i) % filters]).collect();
+            Affine {
+                low: order(&affine.low),
+                high: order(&affine.high),
+                m: order(&affine.m),
+                add: order(&affine.add),
+                k: order(&affine.k),
+                signed: affine.signed,
+            }
+        };
+        TapsEnd { plain: ordered(|i| i), lanes: ordered(element) }
+    }
+
+    /// (tap, element).
+    pub(super) fn plain(&self) -> &[i8] {
+        &self.plain
+    }
+
+    /// What sums start with, by element.
+    pub(super) fn start(&self) -> &[i32] {
+        &self.start
+    }
+
+    /// (chunk, quad of taps, register).
+    pub(super) fn quads(&self) -> &[Line] {
+        &self.quads
+    }
+
+    /// What sums start with, in the order of registers.
+    pub(super) fn lanes(&self) -> &[i32] {
+        &self.lanes
+    }
+}

@@ -1,0 +1,165 @@
+//! A depthwise layer's input as kernels take it: for every tap of the kernel, what it meets at all positions of a row lies
+//! together. Columns that lie a stride apart, or frames, get planes of their own.
+
+use std::ops::Range;
+
+use crate::stage::SLACK;
+use crate::{Bytes, Geometry, View};
+
+/// How an input gets ready.
+#[derive(Clone, Debug)]
+pub(crate) struct Planes {
+    /// Row and column of the input that come first; negative in padding.
+    origin: [isize; 2],
+    /// Rows and columns.
+    size: [usize; 2],
+    /// Rows and columns of the input that weights meet.
+    needed: [Range<usize>; 2],
+    channels: usize,
+    signed: bool,
+    /// What padding is made of, one pixel, as it comes.
+    pad: Vec<u8>,
+    /// Which planes a column goes to.
+    split: Split,
+    /// First channel, and how many.
+    first: usize,
+    filters: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Split {
+    /// Column c goes to plane c modulo so many.
+    Columns(usize),
+    /// Every column goes to all of so many planes, channels so far apart.
+    Frames(usize, usize),
+}
+
+/// An input that is ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planar<'a> {
+    data: &'a [u8],
+    row_step: usize,
+    plane_step: usize,
+    filters: usize,
+}
+
+impl<'a> Planar<'a> {
+    /// Everything from a column of a plane of a row on.
+    pub(crate) fn from(&self, row: usize, plane: usize, column: usize) -> &'a [u8] {
+        &self.data[row * self.row_step + plane * self.plane_step + column * self.filters..]
+    }
+}
+
+impl Planes {
+    /// For rows and columns `conv` of the convolution and the channels of `filters`. `frames` lie in the channels, 1 where
+    /// there are none.
+    pub(crate) fn new(
+        geometry: &Geometry,
+        conv: &[Range<usize>; 2],
+        filters: Range<usize>,
+        frames: usize,
+        signed: bool,
+        pad_pixel: &[u8],
+    ) -> Self {
+        let place = [0, 1].map(|a| {
+            let (kernel, stride, pad) = (geometry.kernel[a], geometry.stride[a], geometry.pad[a]);
+            let (first, last) = (conv[a].start, conv[a].end.max(conv[a].start + 1) - 1);
+            ((first * stride) as isize - pad as isize, (last - first) * stride + kernel)
+        });
+        let channels = geometry.input[2];
+        let split =
+            if frames > 1 { Split::Frames(frames, channels / frames) } else { Split::Columns(geometry.stride[1]) };
+        Self {
+            origin: place.map(|(origin, _)| origin),
+            size: place.map(|(_, size)| size),
+            needed: [0, 1].map(|a| geometry.input_range(a, &conv[a], false)),
+            channels,
+            signed,
+            pad: pad_pixel.to_vec(),
+            split,
+            first: filters.start,
+            filters: filters.len(),
+        }
+    }
+
+    /// Gets an input ready. The view has all that the layer needs.
+    pub(crate) fn ready<'a>(&self, input: &View<'_>, buffer: &'a mut Bytes) -> Planar<'a> {
+        let [rows, columns] = self.size;
+        let (planes, across) = match self.split {
+            Split::Columns(stride) => (stride, columns.div_ceil(stride)),
+            Split::Frames(frames, _) => (frames, columns),
+        };
+        let plane_step = across * self.filters;
+        let row_step = planes * plane_step;
+        let data = buffer.at_least(rows * row_step + SLACK);
+        let [needed_rows, needed_columns] = &self.needed;
+        let start = (needed_columns.start as isize - self.origin[1]).clamp(0, columns as isize) as usize;
+        let end = (needed_columns.end as isize - self.origin[1]).clamp(start as isize, columns as isize) as usize;
+        for (r, row) in data[..rows * row_step].chunks_exact_mut(row_step).enumerate() {
+            let y = self.origin[0] + r as isize;
+            let there = y >= 0 && needed_rows.contains(&(y as usize)) && end > start;
+            let (start, end) = if there { (start, end) } else { (0, 0) };
+            self.fill(row, 0..start, plane_step);
+            if end > start {
+                let from = input.pixels(y as usize, (self.origin[1] + start as isize) as usize, end - start);
+                self.copy(from, row, start, plane_step);
+            }
+            self.fill(row, end..columns, plane_step);
+            if self.signed {
+                row.iter_mut().for_each(|b| *b ^= 0x80);
+            }
+        }
+        Planar { data, row_step, plane_step, filters: self.filters }
+    }
+
+    /// Columns of padding.
+    fn fill(&self, row: &mut [u8], columns: Range<usize>, plane_step: usize) {
+        for column in columns {
+            self.copy(&self.pad, row, column, plane_step);
+        }
+    }
+
+    /// Pixels, which go to columns from `column` on.
+    fn copy(&self, pixels: &[u8], row: &mut [u8], column: usize, plane_step: usize) {
+        let count = pixels.len() / self.channels.max(1);
+        match self.split {
+            Split::Columns(1) if self.filters == self.channels => {
+                row[column * self.filters..][..pixels.len()].copy_from_slice(pixels);
+            }
+            Split::Columns(stride) => {
+                for i in 0..stride.min(count) {
+                    let to = (column + i) % stride * plane_step + (column + i) / stride * self.filters;
+                    let from = &pixels[i * self.channels + self.first..];
+                    spread(from, stride * self.channels, &mut row[to..], self.filters, (count - i).div_ceil(stride));
+                }
+            }
+            Split::Frames(frames, apart) => {
+                for frame in 0..frames {
+                    let to = frame * plane_step + column * self.filters;
+                    let from = &pixels[frame * apart + self.first..];
+                    spread(from, self.channels, &mut row[to..], self.filters, count);
+                }
+            }
+        }
+    }
+}
+
+/// `count` pieces of `len` bytes, `step` apart, one behind the other.
+fn spread(from: &[u8], step: usize, to: &mut [u8], len: usize, count: usize) {
+    match len {
+        8 => pieces::<8>(from, step, to, count),
+        16 => pieces::<16>(from, step, to, count),
+        32 => pieces::<32>(from, step, to, count),
+        64 => pieces::<64>(from, step, to, count),
+        _ => {
+            let pairs = from.chunks(step).zip(to.chunks_exact_mut(len.max(1))).take(count);
+            pairs.for_each(|(from, to)| to.copy_from_slice(&from[..len]));
+        }
+    }
+}
+
+/// Copies of known length are one instruction.
+fn pieces<const N: usize>(from: &[u8], step: usize, to: &mut [u8], count: usize) {
+    let pairs = from.chunks(step).zip(to.as_chunks_mut::<N>().0).take(count);
+    pairs.for_each(|(from, to)| to.copy_from_slice(&from[..N]));
+}
