@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod engine;
 mod list;
+mod remote;
 mod report;
 mod text;
 mod verify;
@@ -37,12 +38,15 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     if args.list {
         return list::run(args.format, out);
     }
+    if let Some(server) = &args.server {
+        return remote::run(args, server, out);
+    }
     let (Some(model_file), Some(input_file)) = (&args.model, &args.input) else {
         return Err(Failure::new(Exit::Usage, "a model and --input are needed", "akida-run --help"));
     };
     let model = crate::convert::load_network(model_file)?;
-    let samples = read_samples(args, &model, input_file)?;
-    let labels = read_labels(args, &model, &samples)?;
+    let samples = read_samples(args, &Expected::of(&model), input_file)?;
+    let labels = read_labels(args, model.outputs[0].len(), &samples)?;
     let names = args.class_names.as_deref().map(samples::read_names).transpose()?;
     let shown = Show::indices(args.show.as_ref(), samples.data.len())
         .map_err(|e| Failure::new(Exit::Usage, format!("--show: {e}"), "samples count from 0"))?;
@@ -87,30 +91,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
 
     engine.close()?;
 
-    // Files first: what is promised is on disk before anything is said.
-    if let Some(path) = &args.output {
-        write_output(path, args, &model, &results)?;
-    }
     let picture = |index| Picture::of(&samples.data, Expected::of(&model).layout, index);
-    if let Some(path) = &args.save_image {
-        save_image(path, shown.first().and_then(|&i| picture(i)))?;
-    }
-    let colours = Colours::of_stdout();
-    match args.format {
-        Format::Text => {
-            let mut text = text::summary(&report);
-            for (sample, &index) in report.samples.iter().zip(&shown) {
-                let image = if args.picture.on_stdout() { picture(index) } else { None };
-                text.push_str(&text::sample(sample, image.as_ref(), colours));
-            }
-            out.write_all(text.as_bytes())
-        }
-        Format::Json => serde_json::to_writer_pretty(&mut *out, &report)
-            .map_err(std::io::Error::from)
-            .and_then(|()| out.write_all(b"\n")),
-        Format::Npy => out.write_all(&npy_bytes(&Array::F32(scores.clone()))?),
-    }
-    .map_err(|e| Failure::stdout(&e))?;
+    deliver(args, &report, arrays(args, &model, &results), scores, &shown, picture, out)?;
 
     match &report.verify {
         Some(v) if v.differences > 0 => {
@@ -124,13 +106,48 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     }
 }
 
-fn read_samples(args: &Args, model: &HybridModel, path: &Path) -> Result<Samples, Failure> {
+/// Hands over what was made.
+fn deliver(
+    args: &Args,
+    report: &Report,
+    arrays: Vec<(String, Array)>,
+    scores: &ArrayD<f32>,
+    shown: &[usize],
+    picture: impl Fn(usize) -> Option<Picture>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    // Files first: what is promised is on disk before anything is said.
+    if let Some(path) = &args.output {
+        write_npz(path, arrays.iter().map(|(name, array)| (name.clone(), array)))?;
+    }
+    if let Some(path) = &args.save_image {
+        save_image(path, shown.first().and_then(|&i| picture(i)))?;
+    }
+    let colours = Colours::of_stdout();
+    match args.format {
+        Format::Text => {
+            let mut text = text::summary(report);
+            for (sample, &index) in report.samples.iter().zip(shown) {
+                let image = if args.picture.on_stdout() { picture(index) } else { None };
+                text.push_str(&text::sample(sample, image.as_ref(), colours));
+            }
+            out.write_all(text.as_bytes())
+        }
+        Format::Json => serde_json::to_writer_pretty(&mut *out, report)
+            .map_err(std::io::Error::from)
+            .and_then(|()| out.write_all(b"\n")),
+        Format::Npy => out.write_all(&npy_bytes(&Array::F32(scores.clone()))?),
+    }
+    .map_err(|e| Failure::stdout(&e))
+}
+
+fn read_samples(args: &Args, expected: &Expected, path: &Path) -> Result<Samples, Failure> {
     let normalize = match args.mean.is_empty() {
         true => None,
         false => Some(Normalize::new(&args.mean, &args.std)?),
     };
     let preparation = Preparation { normalize, resize: args.resize };
-    let mut samples = samples::read(path, &Expected::of(model), &preparation)?;
+    let mut samples = samples::read(path, expected, &preparation)?;
     if let Some(limit) = args.limit.filter(|&n| n < samples.data.len()) {
         if limit == 0 {
             return Err(Failure::new(Exit::Usage, "--limit 0 leaves nothing to run", "give at least 1"));
@@ -149,7 +166,7 @@ fn read_samples(args: &Args, model: &HybridModel, path: &Path) -> Result<Samples
 }
 
 /// Labels of `--labels`, else those beside the samples, checked against samples and classes.
-fn read_labels(args: &Args, model: &HybridModel, samples: &Samples) -> Result<Option<Labels>, Failure> {
+fn read_labels(args: &Args, classes: usize, samples: &Samples) -> Result<Option<Labels>, Failure> {
     let (mut labels, what) = match (&args.labels, &samples.labels) {
         (Some(path), _) => (samples::read_labels(path)?, path.display().to_string()),
         (None, Some(labels)) => (labels.clone(), "array labels of the input".to_string()),
@@ -158,7 +175,6 @@ fn read_labels(args: &Args, model: &HybridModel, samples: &Samples) -> Result<Op
     if let Some(limit) = args.limit {
         labels.0.truncate(limit);
     }
-    let classes = model.outputs[0].len();
     labels.check(samples.data.len(), classes, &what)?;
     Ok(Some(labels))
 }
@@ -230,7 +246,8 @@ fn sample_report(
     }
 }
 
-fn write_output(path: &Path, args: &Args, network: &HybridModel, results: &Results) -> Result<(), Failure> {
+/// What `--output` writes.
+fn arrays(args: &Args, network: &HybridModel, results: &Results) -> Vec<(String, Array)> {
     let mut arrays: Vec<(String, Array)> = Vec::new();
     for (i, values) in results.outputs.iter().enumerate() {
         arrays.push((
@@ -255,7 +272,7 @@ fn write_output(path: &Path, args: &Args, network: &HybridModel, results: &Resul
             arrays.push((layer.name.clone(), integers(model.tensor(layer.tensor), &layer.values)));
         }
     }
-    write_npz(path, arrays.iter().map(|(name, array)| (name.clone(), array)))
+    arrays
 }
 
 fn save_image(path: &Path, picture: Option<Picture>) -> Result<(), Failure> {

@@ -1,9 +1,18 @@
 //! `akida-serve`: boards as a service, Open Inference Protocol v2 over HTTP and gRPC.
 //!
-//! Data goes one way: a listener (`http`, `grpc`) turns a request into an [`request::InferRequest`], the scheduler
+//! Data goes one way: a listener (`net`, speaking [`rest`] or [`grpc`]) turns a request into an [`request::InferRequest`], the scheduler
 //! (`engine`) queues, batches and runs it on a board, and the listener turns the [`request::InferResponse`] back.
 //! Neither side knows the other's types: [`request`] and [`error`] are all they share.
 
 pub mod error;
+pub mod grpc;
+mod infer;
+pub mod load;
+pub mod net;
+pub mod proto;
 pub mod request;
+pub mod rest;
 pub mod service;
+mod status;
+pub mod tensor;
+mod trace;

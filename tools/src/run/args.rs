@@ -21,7 +21,8 @@ pub struct Args {
     #[allow(missing_docs)]
     pub command: Option<Command>,
 
-    /// Network: .akm as made by akida-convert, or an .onnx file already quantized by QuantizeML
+    /// Network: .akm as made by akida-convert, or an .onnx file already quantized by QuantizeML; with --server NAME or
+    /// NAME/VERSION
     #[arg(required_unless_present = "list")]
     pub model: Option<PathBuf>,
 
@@ -33,6 +34,17 @@ pub struct Args {
     /// node:/dev/akida0
     #[arg(short, long, default_value = "auto", env = "AKIDA_DEVICE", value_name = "BOARD")]
     pub device: Selector,
+
+    /// Run on the boards of a service, http://HOST:PORT, instead of --device
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with_all = ["list", "verify", "intermediates", "statistics", "faults", "real_time", "interrupts", "trace", "read_back"]
+    )]
+    pub server: Option<String>,
+    /// With --server: file with a bearer token
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub token_file: Option<PathBuf>,
 
     /// List the boards there are, and the simulated ones, and stop
     #[arg(long, conflicts_with_all = ["model", "input"])]

@@ -133,8 +133,9 @@ impl Engine {
         report::Board {
             name: identity.name.clone(),
             simulated: identity.simulated,
-            hardware_version: self.session.device().version().to_string(),
-            nps: self.session.device().mesh().nps.len(),
+            hardware_version: Some(self.session.device().version().to_string()),
+            nps: Some(self.session.device().mesh().nps.len()),
+            server: None,
         }
     }
 

@@ -46,10 +46,13 @@ pub struct Board {
     pub name: String,
     /// Whether no silicon was involved.
     pub simulated: bool,
-    /// Hardware version, `BC.A1.003.009`.
-    pub hardware_version: String,
-    /// Neural processors on the mesh.
-    pub nps: usize,
+    /// Hardware version, `BC.A1.003.009`. Null when a service ran it.
+    pub hardware_version: Option<String>,
+    /// Neural processors on the mesh. Null when a service ran it.
+    pub nps: Option<usize>,
+    /// The service that ran it, with `--server`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// What was computed.

@@ -14,7 +14,13 @@ pub fn summary(report: &Report) -> String {
     };
     let board = &report.board;
     let simulated = if board.simulated { "SIMULATED board, " } else { "" };
-    line("board", format!("{}: {simulated}hardware version {}, {} NPs", board.name, board.hardware_version, board.nps));
+    if let (Some(version), Some(nps)) = (&board.hardware_version, board.nps) {
+        line("board", format!("{}: {simulated}hardware version {version}, {nps} NPs", board.name));
+    }
+    if let Some(server) = &board.server {
+        // The service's own words for the board say whether it is simulated.
+        line("board", format!("{}, of the service {server}", board.name));
+    }
     line("model", format!("{} ({}), made for {}", report.model.file, report.model.name, report.model.target));
     for (i, s) in report.model.sequences.iter().enumerate() {
         let place = match s.place {
