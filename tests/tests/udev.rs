@@ -144,7 +144,8 @@ fn install_puts_everything_in_its_place() {
 fn systemd_agrees() {
     let checkers: [(&str, &[&str], &str); 2] = [
         ("systemd-sysusers", &["--dry-run"], "sysusers.d/akida.conf"),
-        ("udevadm", &["verify"], "rules.d/70-akida.rules"),
+        // The group need not exist on the machine that tests; where the rules work it does (tests/vm).
+        ("udevadm", &["verify", "--resolve-names=never"], "rules.d/70-akida.rules"),
     ];
     for (program, arguments, file) in checkers {
         match Command::new(program).args(arguments).arg(folder().join(file)).output() {

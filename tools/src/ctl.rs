@@ -77,6 +77,12 @@ enum Command {
         /// Number of the group, the name of its node under /dev/vfio
         group: u32,
     },
+    /// For packages: write manual pages and shell completions of all tools below a folder that stands for /usr/share
+    #[command(hide = true)]
+    Manuals {
+        /// The folder
+        share: PathBuf,
+    },
     /// Reset a board and look whether it came back
     Reset {
         /// Board
@@ -183,6 +189,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
                 "akida-ctl doctor says who shares it",
             )),
         },
+        Command::Manuals { share } => {
+            crate::manual::write(share, crate::manual::commands())?;
+            Ok(Exit::Done)
+        }
         Command::Reset { board } => info::reset(&sysfs, board, &mut page),
         Command::Selftest { board, trace } => selftest::run(&sysfs, board, trace.as_deref(), &mut page),
         Command::Monitor { once, interval } => {

@@ -12,6 +12,7 @@ pub mod drawing;
 mod errors;
 pub mod exit;
 pub mod files;
+pub mod manual;
 pub mod mapping;
 pub mod run;
 pub mod samples;

@@ -53,6 +53,9 @@ struct Fault {
     board: usize,
     /// Replaces what is left of the plan; "" takes all faults away. Left out: only asks
     plan: Option<String>,
+    /// Bring back a board that lose-device has taken away
+    #[arg(long, conflicts_with = "plan")]
+    reconnect: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -92,6 +95,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
 }
 
 fn run_fault(args: &Fault, out: &mut dyn Write) -> Result<Exit, Failure> {
+    if args.reconnect {
+        control::ask(&args.socket, args.board, "!")?;
+    }
     let text = args.plan.as_deref().map(lines).transpose()?;
     let answer = control::ask(&args.socket, args.board, text.as_deref().unwrap_or("?"))?;
     let mut said = match answer.armed.as_deref() {

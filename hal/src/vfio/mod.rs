@@ -222,19 +222,36 @@ impl VfioBoard {
 
     /// All ones may be a value or a board that is gone. The vendor id can never be all ones, so it decides.
     fn believe(&self, bar: Bar, offset: u64) -> Result<()> {
-        let vendor = bar::read_word(self.core.kernel.device(), self.config.offset).unwrap_or(u32::MAX);
-        if vendor != u32::MAX {
+        if self.vendor() != u32::MAX {
             return Ok(());
         }
         Err(crate::Error::DeviceLost { board: self.name(), register: format!("BAR{} + {offset:#x}", bar.index()) })
     }
 
+    /// The kernel tries one method after the other. For a board that does not answer that ends with a reset of its slot, which
+    /// Linux 7.3 reports as "no method" when the port does not show an active link 100 ms later, although the board is back by
+    /// then (docs/boards.md has the log). A board that answers can be reset in the ordinary way, so the kernel is asked again.
+    fn reset_by_kernel(&self) -> io::Result<()> {
+        match self.core.kernel.reset() {
+            Err(e) if no_method(&e) && self.vendor() != u32::MAX => {
+                log::warn!("{}: reset: {e}, yet it answers; resetting once more", self.identity);
+                self.core.kernel.reset()
+            }
+            other => other,
+        }
+    }
+
+    /// The first word of configuration space, all ones where nobody answers.
+    fn vendor(&self) -> u32 {
+        bar::read_word(self.core.kernel.device(), self.config.offset).unwrap_or(u32::MAX)
+    }
+
     fn reset_function(&self) -> Result<()> {
         // Whatever comes of it: buffers of before must not be submitted any more.
         self.core.generation.fetch_add(1, Ordering::AcqRel);
-        self.core.kernel.reset().map_err(|source| match source.raw_os_error() {
-            Some(nix::libc::EINVAL | nix::libc::ENOTTY) => Error::NoReset { board: self.name() },
-            _ => self.failed("VFIO_DEVICE_RESET")(source),
+        self.reset_by_kernel().map_err(|source| match no_method(&source) {
+            true => Error::NoReset { board: self.name() },
+            false => self.failed("VFIO_DEVICE_RESET")(source),
         })?;
         self.events.clear();
         // The kernel puts configuration space back as it was; say what we need all the same.
@@ -381,6 +398,11 @@ impl Unmap for Core {
             Err(e) => log::error!("{}: unmapping {len} bytes at IOVA {iova:#x} failed: {e}", self.name),
         }
     }
+}
+
+/// The kernel's words for "none of my methods resets this function".
+fn no_method(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(nix::libc::EINVAL | nix::libc::ENOTTY))
 }
 
 /// Everything that sysfs can tell before a node is opened, with a better error than the open would give.

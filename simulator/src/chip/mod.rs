@@ -248,6 +248,11 @@ impl Chip {
         self.outbox.clear();
     }
 
+    /// Brings a function back that `lose-device` has taken away, as it is: a card that is pushed into its slot again.
+    pub fn reconnect(&mut self) {
+        self.presence = Presence::Here;
+    }
+
     /// What firmware and kernel do to a function before its driver: BAR addresses, MSI address, data and enable, memory
     /// decoding. Not counted as accesses.
     pub fn plug(&mut self, bars: [u64; 3], msi_address: u64, msi_data: u32) {

@@ -98,6 +98,11 @@ impl Server {
         lock(&self.chip).arm(plan);
     }
 
+    /// Brings a board back that `lose-device` has taken away, for good or until a reset.
+    pub fn reconnect(&self) {
+        lock(&self.chip).reconnect();
+    }
+
     /// Faults of the plan that happened so far.
     pub fn faults_fired(&self) -> Vec<Fired> {
         lock(&self.chip).fired().to_vec()

@@ -1,7 +1,7 @@
 //! Faults at run time: a socket beside the boards' own, each line asked is a line answered.
 //!
 //! A request is the number of a board (from 0), a blank, and a fault plan, which may be empty; or instead of a plan `?` to ask
-//! only. With `=` before the plan the answer does not list what has happened, with `#` instead of it nothing is changed either. The
+//! only, or `!` to bring back a board that `lose-device` has taken away. With `=` before the plan the answer does not list what has happened, with `#` instead of it nothing is changed either. The
 //! answer is JSON: `{"armed":"...","fired":[...],"count":N}` or `{"error":"...","fired":[],"count":0}`. A connection may ask as often as it likes: a virtual machine has one for life.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -137,6 +137,10 @@ fn act(line: &str, boards: &[Server]) -> Result<Answer, String> {
     let armed = match plan {
         "?" => None,
         "#" => return Ok(count(board)),
+        "!" => {
+            board.reconnect();
+            return Ok(count(board));
+        }
         plan => {
             let plan: FaultPlan = plan.parse().map_err(|e: FaultSyntax| e.to_string())?;
             board.arm(&plan);

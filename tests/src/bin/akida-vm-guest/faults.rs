@@ -90,10 +90,12 @@ fn pairs(boards: &[PciBoard], count: u32, limit: Duration, start: Instant) -> Re
     ))
 }
 
-/// Pairs that are no matter of a board behind a kernel: memory is given by this process there; a board that fell off the bus is
-/// waited for by the kernel, for a minute each time, and on Linux 7.3 its reset then failed.
+/// Pairs that are no matter of a board behind this kernel: memory is given by this process; and for a board that fell off the
+/// bus kernels before 7 wait a minute after the function level reset that it did not hear, each time.
 fn elsewhere(pair: &Pair) -> bool {
-    matches!(pair.fault, "refuse-allocation" | "lose-device")
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let major: u32 = release.split('.').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    pair.fault == "refuse-allocation" || (pair.fault == "lose-device" && major < 7)
 }
 
 fn options() -> DeviceOptions {
@@ -151,6 +153,8 @@ struct Behind {
 impl Behind {
     fn new(address: &str, number: usize, control: &Arc<Control>) -> Result<Self, String> {
         control.ask(number, "=")?;
+        // One that an injection took away for good is another card from here on.
+        control.ask(number, "!")?;
         let before = control.ask(number, "#")?;
         let vfio = Arc::new(VfioBoard::open(address).map_err(|e| format!("{address}: {e}"))?);
         Ok(Self { vfio, number, control: control.clone(), before })

@@ -4,25 +4,22 @@
 //! process, and gives the board back. Every step prints `ok` or `FAIL`; the exit status is the number of failures.
 
 mod faults;
+mod leave;
+mod udev;
 
 use std::fs;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use akida_hal::board::{Bar, Chip};
-use akida_hal::device::KERNEL_ELEMENT_BYTES;
 use akida_hal::sysfs::{PciBoard, Sysfs};
-use akida_hal::transport::{PcieTransport, Transport, TransportOptions};
 use akida_hal::vfio::{self, Interface, VfioBoard};
 use akida_hal::{Board, Error};
 use akida_tests::{suite, transfers};
 
-/// A user and a group without other rights; init has made them.
-const USER: u32 = 1000;
-const GROUP: u32 = 970;
-/// Time for the table of faults.
-const FAULTS_LIMIT: Duration = Duration::from_secs(600);
+/// Seconds for the table of faults, where nothing else is said.
+const FAULTS_LIMIT: u64 = 600;
 
 struct Report {
     failed: u8,
@@ -44,8 +41,8 @@ fn main() -> ExitCode {
     env_logger::Builder::from_default_env().write_style(env_logger::WriteStyle::Never).init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["crash", address] => crash(address),
-        ["user", address] => user(address),
+        ["crash", address] => leave::crash(address),
+        ["user", address] => udev::user(address),
         ref networks => all(networks),
     }
 }
@@ -62,6 +59,7 @@ fn all(networks: &[&str]) -> ExitCode {
         }
     };
     report.say("devices", ctl(&["devices"], 0));
+    report.say("udev rules", udev::rules_verified());
     // Nothing is bound yet: the doctor must say so, as a matter of configuration.
     report.say("doctor before", ctl(&["doctor"], 78).and_then(|t| contains(t, "akida-ctl bind")));
     for board in &boards {
@@ -70,9 +68,11 @@ fn all(networks: &[&str]) -> ExitCode {
     if boards.len() > 1 {
         report.say("boards at once", at_once(&boards));
     }
+    let limit = option("limit").and_then(|n| n.parse().ok()).unwrap_or(FAULTS_LIMIT);
+    let limit = Duration::from_secs(limit);
     match option("faults").and_then(|n| n.parse().ok()).unwrap_or(0) {
         0 => println!("SKIP  faults by phases: asked for by akida.faults"),
-        count => report.say("faults by phases", faults::table(&boards, count, FAULTS_LIMIT)),
+        count => report.say("faults by phases", faults::table(&boards, count, limit)),
     }
     for board in &boards {
         for text in networks {
@@ -90,6 +90,7 @@ fn all(networks: &[&str]) -> ExitCode {
         let driver = sysfs.board(&board.address).ok().and_then(|b| b.driver);
         report
             .say("driver after unbind", if driver.is_none() { Ok("none".into()) } else { Err(format!("{driver:?}")) });
+        report.say("bound by udev", udev::bound_by_udev(&sysfs, &board.address));
     }
     println!("{} failures", report.failed);
     ExitCode::from(report.failed)
@@ -109,7 +110,7 @@ fn one(report: &mut Report, sysfs: &Sysfs, board: &PciBoard) {
     report.say("bind", ctl(&["bind", address], 0));
     report.say("bind again", ctl(&["bind", address], 0).and_then(|t| contains(t, "already")));
     report.say("doctor after", ctl(&["doctor"], 0).or_else(|_| ctl(&["doctor"], 78)));
-    report.say("unprivileged user", as_user(sysfs, address));
+    report.say("unprivileged user", udev::as_user(sysfs, address));
 
     for interface in [Interface::Group, Interface::Iommufd] {
         if interface == Interface::Iommufd && !(cfg!(feature = "iommufd") && sysfs.has_iommufd()) {
@@ -123,8 +124,9 @@ fn one(report: &mut Report, sysfs: &Sysfs, board: &PciBoard) {
             report.say("open", Err(wrong));
         }
     }
-    report.say("killed in mid-transfer", killed(address));
-    report.say("asked back while in use", asked_back(address));
+    report.say("killed in mid-transfer", leave::killed(address));
+    report.say("asked back while in use", leave::asked_back(address));
+    report.say("unplugged while in use", leave::unplugged(address));
     // The suite has tested the same; this shows the tool.
     if !quick() {
         report.say("selftest", ctl(&["selftest", address], 0));
@@ -193,85 +195,6 @@ fn fast_transfers(board: &Arc<dyn Board>) -> Result<String, String> {
     Ok(transfers::measure(board)?.map(|c| c.to_string()).join("\n        "))
 }
 
-/// The kernel wants the board back while it is open: our own tool refuses to ask for that, an administrator who does it all
-/// the same gets it as soon as the driver lets go, and the driver is told to.
-fn asked_back(address: &str) -> Result<String, String> {
-    let board = VfioBoard::open(address).map_err(|e| e.to_string())?;
-    ctl(&["unbind", address], 75)?;
-    let path = format!("/sys/bus/pci/devices/{address}/driver/unbind");
-    let asking = std::thread::spawn({
-        let address = address.to_string();
-        move || fs::write(path, address)
-    });
-    let told = match board.wait_interrupt(Duration::from_secs(20)) {
-        Err(e @ Error::Vfio(vfio::Error::Released { .. })) => e.to_string(),
-        other => return Err(format!("instead of Released: {other:?}")),
-    };
-    drop(board);
-    asking.join().map_err(|_| "panicked")?.map_err(|e| format!("unbind: {e}"))?;
-    match VfioBoard::open(address).map(|_| ()) {
-        Err(Error::Vfio(vfio::Error::WrongDriver { driver: None, .. })) => {}
-        other => return Err(format!("after unbinding: {other:?}")),
-    }
-    ctl(&["bind", address], 0)?;
-    Ok(told)
-}
-
-/// A process that dies while the board reads its memory: the kernel takes board and memory back, the next process opens
-/// the board and is right.
-fn killed(address: &str) -> Result<String, String> {
-    let this = std::env::current_exe().map_err(|e| e.to_string())?;
-    let rounds = if quick() { 1 } else { 3 };
-    for round in 0..rounds {
-        let mut child = Command::new(&this)
-            .args(["crash", address])
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("starting: {e}"))?;
-        // It says a line when transfers run.
-        let mut line = String::new();
-        if let Some(out) = child.stdout.take() {
-            use std::io::BufRead;
-            std::io::BufReader::new(out).read_line(&mut line).map_err(|e| e.to_string())?;
-        }
-        child.kill().map_err(|e| e.to_string())?;
-        child.wait().map_err(|e| e.to_string())?;
-        if line != "moving\n" {
-            return Err(format!("round {round}: the process said {line:?}"));
-        }
-        let board: Arc<dyn Board> = Arc::new(VfioBoard::open(address).map_err(|e| format!("round {round}: {e}"))?);
-        let failed: Vec<String> = akida_hal::selftest::run(board)
-            .into_iter()
-            .filter(|o| !matches!(o.verdict, akida_hal::selftest::Verdict::Passed(_)))
-            .map(|o| format!("{o:?}"))
-            .collect();
-        if !failed.is_empty() {
-            return Err(format!("round {round}: {failed:?}"));
-        }
-    }
-    Ok(format!("{rounds} times, and right afterwards"))
-}
-
-/// Moves memory until it is killed.
-fn crash(address: &str) -> ExitCode {
-    let run = || -> akida_hal::Result<()> {
-        let board = Arc::new(VfioBoard::open(address)?);
-        let options = TransportOptions { element_bytes: KERNEL_ELEMENT_BYTES, ..TransportOptions::default() };
-        let transport = PcieTransport::open(board, options)?;
-        let base = transport.memory().first().map_or(0, |r| r.base).next_multiple_of(4096);
-        let bytes = vec![0xa5; 256 << 10];
-        transport.write(base, &bytes)?;
-        println!("moving");
-        loop {
-            transport.write(base, &bytes)?;
-        }
-    };
-    if let Err(error) = run() {
-        eprintln!("crash: {error}");
-    }
-    ExitCode::from(1)
-}
-
 /// All boards opened at the same time, their suites one after the other.
 fn at_once(boards: &[PciBoard]) -> Result<String, String> {
     let opened: Result<Vec<Arc<dyn Board>>, String> = boards
@@ -289,55 +212,6 @@ fn at_once(boards: &[PciBoard]) -> Result<String, String> {
         }
         Ok(format!("{} boards", opened.len()))
     })
-}
-
-/// A user with no right but the group's opens the board once the node is the group's, and not before.
-fn as_user(sysfs: &Sysfs, address: &str) -> Result<String, String> {
-    let node = sysfs.board(address).ok().and_then(|b| b.node).ok_or("no node")?;
-    let this = std::env::current_exe().map_err(|e| e.to_string())?;
-    let run = || -> Result<String, String> {
-        use std::os::unix::process::CommandExt;
-        let output =
-            Command::new(&this).args(["user", address]).uid(USER).gid(GROUP).output().map_err(|e| e.to_string())?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
-    let before = run()?;
-    if !before.starts_with("Permission") {
-        return Err(format!("before the rule: {before}"));
-    }
-    // What the udev rule does; there is no udev in this machine.
-    use std::os::unix::fs::{PermissionsExt, chown};
-    chown(&node.path, None, Some(GROUP)).map_err(|e| e.to_string())?;
-    fs::set_permissions(&node.path, fs::Permissions::from_mode(0o660)).map_err(|e| e.to_string())?;
-    match run()?.as_str() {
-        "opened" if cfg!(feature = "iommufd") && sysfs.has_iommufd() => {
-            // And by its own node, once /dev/iommu is open too.
-            let cdev = sysfs.board(address).ok().and_then(|b| b.cdev).ok_or("no node of its own")?;
-            for path in [&*cdev.path, "/dev/iommu".as_ref()] {
-                chown(path, None, Some(GROUP)).map_err(|e| e.to_string())?;
-                fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(|e| e.to_string())?;
-            }
-            match run()?.as_str() {
-                "opened" => Ok(format!("opens {} and {} by its group", node.path.display(), cdev.path.display())),
-                other => Err(other.to_string()),
-            }
-        }
-        "opened" => Ok(format!("opens {} by its group", node.path.display())),
-        other => Err(other.to_string()),
-    }
-}
-
-/// Opens the board and says how that went.
-fn user(address: &str) -> ExitCode {
-    match VfioBoard::open(address) {
-        Ok(board) => match board.allocate(64 << 10) {
-            Ok(_) => println!("opened"),
-            Err(e) => println!("no memory: {e}; {}", e.advice()),
-        },
-        Err(Error::Vfio(e @ vfio::Error::Permission { .. })) => println!("Permission: {e}"),
-        Err(e) => println!("{e:?}"),
-    }
-    ExitCode::SUCCESS
 }
 
 /// The IOMMU's own report of what the suite's refused transfers tried; only there when the board asks the IOMMU.
