@@ -113,3 +113,64 @@ fn a_socket_in_use_is_not_taken_away() {
     let second = Server::bind(&served.path, &SimSpec::new(Model::Akd1500), Dma::Files).err().expect("refused");
     assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
 }
+
+/// Kernels write addresses of list elements as 64-bit words, configuration space by bytes and halves: one message each.
+#[test]
+fn accesses_of_all_widths_mean_the_same_bytes() {
+    use akida_hal::vfio_user::socket::Socket;
+    use akida_hal::vfio_user::wire::{self, Command, Header};
+    let served = Served::new(Model::Akd1000, Dma::Files);
+    let socket = Socket::new(std::os::unix::net::UnixStream::connect(&served.path).expect("connects"));
+    let ask = |command: Command, body: &[u8]| -> Vec<u8> {
+        let header = Header { id: 7, command: command as u16, ..Header::default() };
+        socket.send(header, body, &[]).expect("sent");
+        let reply = socket.receive().expect("received").expect("not the end");
+        assert_eq!(reply.header.flags & wire::ERROR, 0, "{command:?}: errno {}", reply.header.errno);
+        reply.body
+    };
+    let write = |region: u32, offset: u64, bytes: &[u8]| {
+        let access = wire::RegionAccess { offset, region, count: bytes.len() as u32 };
+        ask(Command::RegionWrite, &wire::body(&access, bytes));
+    };
+    let read = |region: u32, offset: u64, count: u32| -> Vec<u8> {
+        let access = wire::RegionAccess { offset, region, count };
+        let body = ask(Command::RegionRead, &wire::body(&access, &[]));
+        wire::head::<wire::RegionAccess>(&body).expect("an access").1.to_vec()
+    };
+    ask(Command::Version, &wire::body(&wire::Version { major: 0, minor: 1 }, wire::CAPABILITIES.as_bytes()));
+    // Memory decoding by the low byte of the command register, then BAR 4 onto memory, by halves where a half will do.
+    write(wire::REGION_CONFIG, 0x04, &[0x06]);
+    write(wire::REGION_CONFIG, 0x900, &0x8000_0002u32.to_le_bytes());
+    write(wire::REGION_CONFIG, 0x904, &[0, 0]);
+    write(wire::REGION_CONFIG, 0x918, &0x2000_0000u32.to_le_bytes());
+    write(wire::REGION_CONFIG, 0x908, &0xc008_0400u32.to_le_bytes());
+    let address = 0x0123_4567_89ab_cdefu64.to_le_bytes();
+    write(4, 8, &address);
+    assert_eq!(read(4, 8, 8), address);
+    assert_eq!((read(4, 8, 4), read(4, 12, 4)), (address[..4].to_vec(), address[4..].to_vec()));
+    write(4, 10, &[0x11, 0x22]);
+    write(4, 15, &[0x33]);
+    assert_eq!(read(4, 8, 8), [0xef, 0xcd, 0x11, 0x22, 0x67, 0x45, 0x23, 0x33]);
+    assert_eq!(read(wire::REGION_CONFIG, 0x02, 2), [0xa1, 0xbc]);
+}
+
+/// A board that was taken away comes back when somebody pushes it in again, even one that no reset brings back.
+#[test]
+fn a_lost_board_is_reconnected() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("board.sock");
+    let server = Arc::new(Server::bind(&path, &SimSpec::new(Model::Akd1000), Dma::Files).expect("listens"));
+    let (stopper, serving) = (server.stopper(), server.clone());
+    let thread = std::thread::spawn(move || serving.run());
+    let board = RemoteBoard::connect(&path, ClientDma::Files).expect("connects");
+    server.arm(&"lose-device@1:forever".parse().expect("a plan"));
+    assert!(matches!(board.config_read(0), Err(Error::DeviceLost { .. }) | Ok(u32::MAX)));
+    let _ = board.reset(); // no reset helps
+    assert!(matches!(board.config_read(0), Err(Error::DeviceLost { .. }) | Ok(u32::MAX)));
+    server.arm(&"".parse().expect("a plan"));
+    server.reconnect();
+    assert_eq!(board.config_read(0).expect("answers"), 0xbca1_1e7c);
+    drop(board);
+    stopper.stop();
+    thread.join().expect("no panic").expect("ends");
+}
