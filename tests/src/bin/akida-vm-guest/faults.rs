@@ -45,7 +45,9 @@ fn pairs(boards: &[PciBoard], count: u32, limit: Duration, start: Instant) -> Re
         works.insert(number, work);
     }
     let (mut pairs, mut sum) = (0, Tally::default());
-    for (turn, pair) in PAIRS.iter().filter(|pair| !elsewhere(pair)).enumerate() {
+    let only = crate::option("only");
+    let wanted = |pair: &&Pair| !elsewhere(pair) && only.as_deref().is_none_or(|name| pair.fault == name);
+    for (turn, pair) in PAIRS.iter().filter(wanted).enumerate() {
         if start.elapsed() > limit {
             println!("SKIP  faults from {pair} on: {limit:.0?} are over");
             break;
@@ -81,7 +83,7 @@ fn pairs(boards: &[PciBoard], count: u32, limit: Duration, start: Instant) -> Re
         }
         pairs += 1;
     }
-    if pairs < ENOUGH {
+    if pairs < ENOUGH && only.is_none() {
         return Err(format!("only {pairs} pairs in {:.0?}", start.elapsed()));
     }
     Ok(format!(
