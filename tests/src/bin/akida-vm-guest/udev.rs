@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use akida_hal::sysfs::Sysfs;
+use akida_hal::regs::pci;
+use akida_hal::sysfs::{PciBoard, Sysfs};
 use akida_hal::vfio::{self, VfioBoard};
 use akida_hal::{Board, Error};
 
@@ -20,7 +21,7 @@ const BIND_RULE: &str = "/udev/71-akida-bind.rules";
 pub fn as_user(sysfs: &Sysfs, address: &str) -> Result<String, String> {
     settled()?;
     let board = sysfs.board(address).map_err(|e| e.to_string())?;
-    let node = board.node.ok_or("no node")?;
+    let node = board.node.as_ref().ok_or("no node")?;
     let run = |user: u32, group: u32| -> Result<String, String> {
         use std::os::unix::process::CommandExt;
         let this = std::env::current_exe().map_err(|e| e.to_string())?;
@@ -40,8 +41,11 @@ pub fn as_user(sysfs: &Sysfs, address: &str) -> Result<String, String> {
     if !(cfg!(feature = "iommufd") && sysfs.has_iommufd()) {
         return Ok(format!("opens {} by its group, a stranger does not", node.path.display()));
     }
+    if !of_silicon(&board) {
+        return Ok(format!("opens {} by its group; its own node is no rule's matter", node.path.display()));
+    }
     // And by its own node, once the administrator has opened /dev/iommu too.
-    let cdev = board.cdev.ok_or("no node of its own")?;
+    let cdev = board.cdev.as_ref().ok_or("no node of its own")?;
     granted(&cdev.path)?;
     use std::os::unix::fs::{PermissionsExt, chown};
     chown("/dev/iommu", None, Some(GROUP)).map_err(|e| e.to_string())?;
@@ -50,6 +54,11 @@ pub fn as_user(sysfs: &Sysfs, address: &str) -> Result<String, String> {
         "opened" => Ok(format!("opens {} and {} by its group", node.path.display(), cdev.path.display())),
         said => Err(said.to_string()),
     }
+}
+
+/// The rules name boards by their PCI id where they can; that of an Akida 2.0 function is of this project's making.
+pub fn of_silicon(board: &PciBoard) -> bool {
+    matches!(board.device, pci::DEVICE_AKD1000 | pci::DEVICE_AKD1500)
 }
 
 /// udev has nothing left to do.
