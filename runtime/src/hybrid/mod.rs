@@ -8,6 +8,7 @@
 mod boundaries;
 mod engine;
 mod file;
+mod ready;
 mod results;
 mod session;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod validate;
 
 pub use boundaries::{Boundary, Direction};
 pub use engine::{HostEngine, HostError, HostProgram, HostValues};
+pub use ready::{HybridAnswers, HybridReady};
 pub use results::{HybridOutputs, PartResults};
 pub use session::{HybridError, HybridSession, refuse_segments};
 pub use validate::limits;

@@ -11,13 +11,12 @@ use akida_hal::board::Identity;
 use akida_hal::device::Device;
 use ndarray::{ArrayD, Axis, IxDyn};
 
-use super::{
-    HostEngine, HostError, HostProgram, HostValues, HybridModel, HybridOutputs, Part, PartResults, Port, Segment,
-};
+use super::ready::{HybridAnswers, HybridReady, Runner, take_first};
+use super::{HostEngine, HostError, HostValues, HybridModel, HybridOutputs, Part, PartResults, Port, Segment};
 use crate::edge;
 use crate::mapping::Mapping;
-use crate::model::{LayerKind, Model};
-use crate::session::{Batch, Detail, Ready, Session, SessionError, SessionOptions};
+use crate::model::Model;
+use crate::session::{Batch, Detail, Session, SessionError, SessionOptions, refuse_silicon};
 
 /// What can end the work of a hybrid session.
 #[derive(Debug, thiserror::Error)]
@@ -92,13 +91,6 @@ fn count(operations: usize) -> String {
     format!("{operations} operation{}", if operations == 1 { "" } else { "s" })
 }
 
-/// What runs a part.
-enum Runner {
-    /// Not on the board at present: everything but the board itself. None: on it.
-    Board(Option<Box<Ready>>),
-    Host(Box<dyn HostProgram>),
-}
-
 /// A network on a board and on the host.
 pub struct HybridSession {
     model: Arc<HybridModel>,
@@ -123,29 +115,15 @@ impl HybridSession {
         if options.map.hw_only {
             refuse_segments(&model)?;
         }
-        check_streams(&model)?;
-        let mut device = Some(device);
-        let mut first: Option<(usize, Session)> = None;
-        let mut runners = Vec::with_capacity(model.parts.len());
-        for (number, part) in model.parts.iter().enumerate() {
-            let failed = |source| board_error(number, part.name(), source);
-            runners.push(match (part, &mut first) {
-                (Part::Host(segment), _) => Runner::Host(prepare(engine, number, segment)?),
-                (Part::Board(part), Some((_, session))) => {
-                    let ready = session.ready(Arc::new((**part).clone())).map_err(failed)?;
-                    Runner::Board(Some(Box::new(ready)))
-                }
-                (Part::Board(part), None) => {
-                    if let Some(device) = device.take() {
-                        let session = Session::open(Arc::new((**part).clone()), device, options.clone());
-                        first = Some((number, session.map_err(failed)?));
-                    }
-                    Runner::Board(None)
-                }
-            });
-        }
+        refuse_silicon(device.identity()).map_err(|source| board_error(0, &model.name, source))?;
+        let ready = HybridReady::prepare(model, engine, &device.identity().to_string(), device.mesh(), options)?;
+        let HybridReady { model, mut runners } = ready;
         // Every valid network has a board part (`HybridModel::validate`).
-        let Some((current, session)) = first else { return Err(HybridError::HostOperations { operations: vec![] }) };
+        let Some((current, first)) = take_first(&mut runners) else {
+            return Err(HybridError::HostOperations { operations: vec![] });
+        };
+        let session = Session::with(*first, device, options.clone());
+        let session = session.map_err(|source| board_error(current, model.parts[current].name(), source))?;
         let mut this = Self { model, session, runners, current };
         if options.self_test > 0 {
             for part in this.model.clone().boards().map(|(number, _)| number).filter(|&n| n != current) {
@@ -179,6 +157,39 @@ impl HybridSession {
             Runner::Board(None) => Some(self.session.mapping()),
             Runner::Host(_) => None,
         }
+    }
+
+    /// Puts another network on the device, which was made ready for the same mesh with the same options, and gives back
+    /// what was there. The board is programmed with the next batch; frames of streams are lost.
+    pub fn exchange(&mut self, other: &mut HybridReady) {
+        let Some((number, mut ready)) = take_first(&mut other.runners) else { return };
+        self.session.exchange(&mut ready);
+        self.runners[self.current] = Runner::Board(Some(ready));
+        std::mem::swap(&mut self.runners, &mut other.runners);
+        std::mem::swap(&mut self.model, &mut other.model);
+        self.current = number;
+    }
+
+    /// Runs known inputs through every board part and compares with the reference; see [`Session::self_test`].
+    ///
+    /// # Errors
+    /// [`HybridError::Board`] of the first part that gives anything else, or fails.
+    pub fn check(&mut self, answers: &HybridAnswers) -> Result<(), HybridError> {
+        for (part, answers) in &answers.0 {
+            self.select(*part);
+            let checked = self.session.check(answers);
+            checked.map_err(|source| board_error(*part, self.model.parts[*part].name(), source))?;
+        }
+        Ok(())
+    }
+
+    /// Resets the board and opens it anew; see [`Session::recover`].
+    ///
+    /// # Errors
+    /// [`HybridError::Board`] when the board does not come back.
+    pub fn recover(&mut self) -> Result<(), HybridError> {
+        let (part, name) = (self.current, self.model.parts[self.current].name());
+        self.session.recover().map_err(|source| board_error(part, name, source))
     }
 
     /// Starts streams anew.
@@ -299,12 +310,8 @@ impl HybridSession {
     }
 }
 
-fn board_error(part: usize, name: &str, source: SessionError) -> HybridError {
+pub(super) fn board_error(part: usize, name: &str, source: SessionError) -> HybridError {
     HybridError::Board { part, name: name.to_owned(), source: Box::new(source) }
-}
-
-fn prepare(engine: &dyn HostEngine, part: usize, segment: &Segment) -> Result<Box<dyn HostProgram>, HybridError> {
-    engine.prepare(segment).map_err(|source| HybridError::Prepare { part, name: segment.name.clone(), source })
 }
 
 /// Refuses a network with host segments, for those who want all of it on the board.
@@ -317,17 +324,6 @@ pub fn refuse_segments(model: &HybridModel) -> Result<(), HybridError> {
     match model.segments().next() {
         None => Ok(()),
         Some(_) => Err(HybridError::HostOperations { operations }),
-    }
-}
-
-/// Frames that a temporal layer keeps must not be lost between two calls.
-fn check_streams(model: &HybridModel) -> Result<(), HybridError> {
-    let parts = model.boards().count();
-    let temporal = |kind: &LayerKind| matches!(kind, LayerKind::Conv(conv) if conv.kind.temporal());
-    let layer = model.boards().flat_map(|(_, m)| &m.layers).find(|layer| temporal(&layer.kind));
-    match layer {
-        Some(layer) if parts > 1 => Err(HybridError::Streams { layer: layer.name.clone(), parts }),
-        _ => Ok(()),
     }
 }
 

@@ -1,14 +1,40 @@
 //! The known-answer test: the board against plain loops, integer by integer.
 
+use std::sync::Arc;
+
 use super::error::SessionError;
 use super::values::Batch;
 use super::{Detail, Integers, Session};
-use crate::model::TensorId;
+use crate::model::{Model, TensorId};
 use crate::reference::{Reference, Rules};
 
+/// Known inputs of a model, and every integer the reference makes of them.
+pub struct KnownAnswers {
+    model: Arc<Model>,
+    inputs: Vec<Vec<u8>>,
+    /// By sample, by tensor.
+    expected: Vec<Vec<Vec<i32>>>,
+}
+
+impl KnownAnswers {
+    /// Computes the answers to `samples` known inputs; plain loops, so this takes a while.
+    ///
+    /// # Errors
+    /// [`SessionError::Input`] when the reference takes no such input.
+    pub fn new(model: Arc<Model>, samples: usize) -> Result<Self, SessionError> {
+        let inputs = known_inputs(&model, samples);
+        let mut expected = Vec::with_capacity(samples);
+        let mut reference = Reference::new(&model, Rules::Chip);
+        for (sample, input) in inputs.iter().enumerate() {
+            expected.push(reference.run(input).map_err(|source| SessionError::Input { sample, source })?);
+        }
+        Ok(Self { inputs, expected, model })
+    }
+}
+
 /// Inputs that are the same on every machine: SplitMix64 over the input's range.
-fn known_inputs(session: &Session, samples: usize) -> Vec<Vec<u8>> {
-    let tensor = &session.model.input.tensor;
+fn known_inputs(model: &Model, samples: usize) -> Vec<Vec<u8>> {
+    let tensor = &model.input.tensor;
     let (low, high) = tensor.range();
     let span = (i64::from(high) - i64::from(low) + 1) as u64;
     let mut state = 0x616B_6964_615F_6B61_u64;
@@ -34,23 +60,26 @@ impl Session {
     /// [`SessionError::KnownAnswer`] for the earliest layer and the first integer that differs: the session refuses all
     /// further work then.
     pub fn self_test(&mut self, samples: usize) -> Result<(), SessionError> {
-        let inputs = known_inputs(self, samples);
-        let model = self.model.clone();
-        let mut reference = Reference::new(&model, Rules::Chip);
-        let mut expected = Vec::with_capacity(samples);
-        for (sample, input) in inputs.iter().enumerate() {
-            expected.push(reference.run(input).map_err(|source| SessionError::Input { sample, source })?);
-        }
+        self.check(&KnownAnswers::new(self.model.clone(), samples)?)
+    }
+
+    /// As [`Session::self_test`], with answers that were computed before. They must be those of the session's model.
+    ///
+    /// # Errors
+    /// As [`Session::self_test`].
+    pub fn check(&mut self, answers: &KnownAnswers) -> Result<(), SessionError> {
+        debug_assert!(Arc::ptr_eq(&answers.model, &self.model), "answers of another model");
+        let KnownAnswers { model, inputs, expected } = answers;
         self.reset();
-        let tensors = self.run_integers(Batch::Bytes(&inputs), Detail::Outputs)?;
-        let first = self.first_difference(&expected, &tensors);
+        let tensors = self.run_integers(Batch::Bytes(inputs), Detail::Outputs)?;
+        let first = self.first_difference(expected, &tensors);
         let verdict = match first {
             None => Ok(()),
             // An output differs: which layer was the first?
             Some(difference) => {
                 self.reset();
-                let all = self.run_integers(Batch::Bytes(&inputs), Detail::AllTensors)?;
-                Err(self.first_difference(&expected, &all).unwrap_or(difference))
+                let all = self.run_integers(Batch::Bytes(inputs), Detail::AllTensors)?;
+                Err(self.first_difference(expected, &all).unwrap_or(difference))
             }
         };
         self.reset();

@@ -27,6 +27,7 @@ use akida_hal::program::Program;
 use akida_kernels::Scratch;
 use ndarray::{ArrayD, IxDyn};
 
+pub use check::KnownAnswers;
 pub use error::SessionError;
 pub use network::HostNetwork;
 pub use ready::Ready;
@@ -103,11 +104,18 @@ impl Session {
     /// [`SessionError::UnknownEncoding`] on silicon, [`SessionError::Map`] when the model does not map, and what
     /// [`Session::self_test`] finds.
     pub fn open(model: Arc<Model>, device: Device, options: SessionOptions) -> Result<Self, SessionError> {
-        let board = device.identity().to_string();
-        if !device.identity().simulated {
-            return Err(SessionError::UnknownEncoding { board });
-        }
-        let Ready { model, mapping, host, prefixes, stateful } = Ready::new(model, &device, &options)?;
+        refuse_silicon(device.identity())?;
+        let ready = Ready::prepare(model, &device.identity().to_string(), device.mesh(), &options)?;
+        Self::with(ready, device, options)
+    }
+
+    /// As [`Session::open`], with a model that was made ready for the device's mesh before.
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownEncoding`] on silicon, and what [`Session::self_test`] finds.
+    pub fn with(ready: Ready, device: Device, options: SessionOptions) -> Result<Self, SessionError> {
+        refuse_silicon(device.identity())?;
+        let Ready { model, mapping, host, prefixes, stateful } = ready;
         let mut session = Self {
             model,
             device,
@@ -151,6 +159,26 @@ impl Session {
     /// Gives the device back, with whatever program it has.
     pub fn into_device(self) -> Device {
         self.device
+    }
+
+    /// Resets the board and opens it anew, after errors that ask for it. The board is programmed with the next batch, streams
+    /// start anew. Ends the refusal after a failed known-answer test, so [`Session::check`] comes before anything else then.
+    ///
+    /// # Errors
+    /// [`SessionError::Device`] when the board does not come back.
+    pub fn recover(&mut self) -> Result<(), SessionError> {
+        self.loaded = None;
+        self.reset();
+        let board = self.device.identity().to_string();
+        self.device.recover().map_err(|source| SessionError::Device {
+            board,
+            sequence: 0,
+            sample: 0,
+            recovered: true,
+            source: Box::new(source),
+        })?;
+        self.refused = false;
+        Ok(())
     }
 
     /// Starts streams anew: temporal layers forget their frames. Nothing else has a state.
@@ -314,6 +342,14 @@ impl Session {
             true => Err(SessionError::Refused { board: self.device.identity().to_string() }),
             false => Ok(()),
         }
+    }
+}
+
+/// Converted models run on simulated boards only.
+pub(crate) fn refuse_silicon(identity: &Identity) -> Result<(), SessionError> {
+    match identity.simulated {
+        true => Ok(()),
+        false => Err(SessionError::UnknownEncoding { board: identity.to_string() }),
     }
 }
 

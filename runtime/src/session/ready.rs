@@ -9,7 +9,7 @@ use super::run::Prefix;
 use super::{Session, SessionOptions};
 use crate::mapping::{self, Mapping, Sequence};
 use crate::model::{LayerKind, Model};
-use akida_hal::device::Device;
+use akida_hal::mesh::Mesh;
 
 /// Everything of a session but the device: a model, its mapping, and its layers on the host.
 pub struct Ready {
@@ -22,11 +22,20 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Maps `model` to the mesh of `device` and prepares its layers on the host.
-    pub(super) fn new(model: Arc<Model>, device: &Device, options: &SessionOptions) -> Result<Self, SessionError> {
-        let board = device.identity().to_string();
-        let mapping = mapping::map(&model, device.mesh(), &options.map)
-            .map_err(|source| SessionError::Map { board: board.clone(), source: Box::new(source) })?;
+    /// Maps `model` to a mesh and prepares its layers on the host; needs no board, so any thread may do it while others
+    /// keep the board busy. `board` names it in errors and logs. The session that takes it must have the same options and
+    /// a board with the same mesh.
+    ///
+    /// # Errors
+    /// [`SessionError::Map`] when the model does not map, [`SessionError::Prepare`] for a layer on the host.
+    pub fn prepare(
+        model: Arc<Model>,
+        board: &str,
+        mesh: &Mesh,
+        options: &SessionOptions,
+    ) -> Result<Self, SessionError> {
+        let mapping = mapping::map(&model, mesh, &options.map)
+            .map_err(|source| SessionError::Map { board: board.to_owned(), source: Box::new(source) })?;
         log::info!("{board}: {} in {} sequences", model.name, mapping.sequences.len());
         let prepare = |sequence: &Sequence| match sequence {
             Sequence::Hardware(_) => Ok(Vec::new()),
@@ -37,9 +46,19 @@ impl Ready {
         Ok(Self { mapping: Arc::new(mapping), host, prefixes: HashMap::new(), stateful, model })
     }
 
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
     /// What runs where.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    /// Whether layers keep frames from one sample to the next.
+    pub fn stateful(&self) -> bool {
+        self.stateful
     }
 }
 
@@ -49,7 +68,7 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub fn ready(&self, model: Arc<Model>) -> Result<Ready, SessionError> {
-        Ready::new(model, &self.device, &self.options)
+        Ready::prepare(model, &self.device.identity().to_string(), self.device.mesh(), &self.options)
     }
 
     /// Puts another model on the device, and gives back what was there. The board is programmed with the next batch;
