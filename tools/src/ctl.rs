@@ -6,7 +6,7 @@ mod doctor;
 mod dump;
 mod host;
 mod info;
-mod known;
+pub mod known;
 mod monitor;
 mod open;
 mod program;

@@ -200,7 +200,7 @@ fn feed(network: &HybridModel, data: &Data) -> Result<Feed, Failure> {
 }
 
 /// The board part that takes the network's input, when nothing else does.
-pub(crate) fn first_board(network: &HybridModel) -> Option<&Model> {
+pub fn first_board(network: &HybridModel) -> Option<&Model> {
     let on_host = network.segments().any(|(_, s)| s.inputs.iter().any(|port| port.name == network.input.name));
     let mut takers = network.boards().map(|(_, model)| model).filter(|model| model.input.name == network.input.name);
     let first = takers.next().filter(|_| !on_host)?;

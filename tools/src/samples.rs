@@ -19,6 +19,7 @@ use akida_runtime::hybrid::HybridModel;
 use akida_runtime::model::OnnxLayout;
 use ndarray::{ArrayD, IxDyn};
 
+pub use images::{ImageLimits, pixels};
 pub use labels::{Labels, read_labels, read_names};
 pub use normalize::Normalize;
 

@@ -4,6 +4,9 @@
 //! (`engine`) queues, batches and runs it on a board, and the listener turns the [`request::InferResponse`] back.
 //! Neither side knows the other's types: [`request`] and [`error`] are all they share.
 
+#![forbid(unsafe_code)]
+
+pub mod engine;
 pub mod error;
 pub mod grpc;
 mod infer;

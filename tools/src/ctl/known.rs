@@ -1,4 +1,4 @@
-//! The known-answer network of `akida-ctl selftest`: one small layer, in the generation of the board's chip.
+//! The known-answer network of `akida-ctl selftest` and of services: one small layer, in the generation of the board's chip.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure};
 /// Filters of the layer, and channels of its input.
 const FILTERS: usize = 4;
 /// Known inputs that are run.
-const SAMPLES: usize = 8;
+pub const SAMPLES: usize = 8;
 
 /// Runs the network and compares every integer with the reference. `None` on silicon, whose encoding is not public.
 pub fn run(board: Arc<dyn Board>) -> Result<Option<String>, Failure> {
@@ -32,7 +32,10 @@ pub fn run(board: Arc<dyn Board>) -> Result<Option<String>, Failure> {
 }
 
 /// A 3x3 convolution of 8 x 8 x 4 values, whose outputs are spread over their range.
-fn network(chip: Chip) -> Result<Model, ModelError> {
+///
+/// # Errors
+/// None that a board could cause: the network is always the same.
+pub fn network(chip: Chip) -> Result<Model, ModelError> {
     let (target, bits) = match chip {
         Chip::Akd1000 => (Target::Akd1000, 4),
         Chip::Akd1500 => (Target::Akd1500, 4),

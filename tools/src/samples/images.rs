@@ -1,7 +1,8 @@
 //! PNG and JPEG files.
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 use image::imageops::FilterType;
@@ -11,55 +12,82 @@ use ndarray::{ArrayD, IxDyn};
 use super::Expected;
 use crate::exit::{Exit, Failure};
 
-/// Widest and highest image that is decoded, and the memory its decoder may take.
-const MAX_SIDE: u32 = 16_384;
-const MAX_BYTES: u64 = 1 << 30;
+/// How large an image may be that is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageLimits {
+    /// Widest and highest image, in pixels.
+    pub side: u32,
+    /// Memory its decoder may take, in bytes.
+    pub bytes: u64,
+}
+
+impl Default for ImageLimits {
+    /// For files of the one who asks.
+    fn default() -> Self {
+        Self { side: 16_384, bytes: 1 << 30 }
+    }
+}
 
 /// Reads an image as pixels (1, height, width, channels): one channel is luma, three are RGB.
 pub fn read(path: &Path, expected: &Expected, resize: bool) -> Result<ArrayD<u8>, Failure> {
     let [h, w, c] = expected.shape;
-    if c != 1 && c != 3 {
-        return Err(Failure::new(
-            Exit::Data,
-            format!("{} is an image, the model takes {c} channels", path.display()),
-            "give the samples as .npy or .npz",
-        ));
-    }
+    check_channels(&path.display(), expected)?;
     let file = File::open(path).map_err(|e| Failure::input(path, &e))?;
-    let image = decode(file).map_err(|e| {
-        let what = format!("{} cannot be decoded", path.display());
+    let bytes = pixels(&path.display(), BufReader::new(file), expected, resize, ImageLimits::default())?;
+    ArrayD::from_shape_vec(IxDyn(&[1, h, w, c]), bytes)
+        .map_err(|e| Failure::because(Exit::Internal, path.display(), &e, "please report this with the image"))
+}
+
+fn check_channels(what: &dyn Display, expected: &Expected) -> Result<(), Failure> {
+    match expected.shape[2] {
+        1 | 3 => Ok(()),
+        c => {
+            let message = format!("{what} is an image, the model takes {c} channels");
+            Err(Failure::new(Exit::Data, message, "give the samples as .npy or .npz"))
+        }
+    }
+}
+
+/// Decodes an image to the pixels a network takes, (height, width, channels): one channel is luma, three are RGB. `what`
+/// names it in errors; an image of another size is scaled with `resize` and refused without.
+pub fn pixels(
+    what: &dyn Display,
+    from: impl BufRead + Seek,
+    expected: &Expected,
+    resize: bool,
+    limits: ImageLimits,
+) -> Result<Vec<u8>, Failure> {
+    let [h, w, c] = expected.shape;
+    check_channels(what, expected)?;
+    let image = decode(from, limits).map_err(|e| {
+        let what = format!("{what} cannot be decoded");
         Failure::because(Exit::Data, what, &e, "check the file in an image viewer; PNG and JPEG are read")
     })?;
     let size = (image.width() as usize, image.height() as usize);
     let image = match (size == (w, h), resize) {
         (true, _) => image,
         // The network's extents come from a model file: bounded before a buffer of that size is made.
-        (false, true) if h.max(w) <= MAX_SIDE as usize => image.resize_exact(w as u32, h as u32, FilterType::Triangle),
+        (false, true) if h.max(w) <= limits.side as usize => {
+            image.resize_exact(w as u32, h as u32, FilterType::Triangle)
+        }
         _ => {
             return Err(Failure::new(
                 Exit::Data,
-                format!(
-                    "{} is {} x {} pixels, the model takes {w} x {h} (width x height)",
-                    path.display(),
-                    size.0,
-                    size.1
-                ),
+                format!("{what} is {} x {} pixels, the model takes {w} x {h} (width x height)", size.0, size.1),
                 "scale the image, or let --resize do it",
             ));
         }
     };
-    let bytes = if c == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() };
-    ArrayD::from_shape_vec(IxDyn(&[1, h, w, c]), bytes)
-        .map_err(|e| Failure::because(Exit::Internal, path.display(), &e, "please report this with the image"))
+    Ok(if c == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() })
 }
 
-fn decode(file: File) -> image::ImageResult<DynamicImage> {
-    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format()?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
+fn decode(from: impl BufRead + Seek, limits: ImageLimits) -> image::ImageResult<DynamicImage> {
+    let mut reader = ImageReader::new(from).with_guessed_format()?;
+    let mut bounds = Limits::default();
+    bounds.max_image_width = Some(limits.side);
+    bounds.max_image_height = Some(limits.side);
+    bounds.max_alloc = Some(limits.bytes);
+    reader.limits(bounds);
     reader.decode()
 }
 
