@@ -42,9 +42,13 @@ impl HybridReady {
         let mut runners = Vec::with_capacity(model.parts.len());
         for (number, part) in model.parts.iter().enumerate() {
             runners.push(match part {
-                Part::Host(segment) => Runner::Host(engine.prepare(segment).map_err(|source| {
-                    HybridError::Prepare { part: number, name: segment.name.clone(), source }
-                })?),
+                Part::Host(segment) => {
+                    Runner::Host(engine.prepare(segment).map_err(|source| HybridError::Prepare {
+                        part: number,
+                        name: segment.name.clone(),
+                        source,
+                    })?)
+                }
                 Part::Board(part) => {
                     let ready = Ready::prepare(Arc::new((**part).clone()), board, mesh, options);
                     Runner::Board(Some(Box::new(ready.map_err(|source| board_error(number, &part.name, source))?)))
@@ -113,4 +117,3 @@ fn check_streams(model: &HybridModel) -> Result<(), HybridError> {
         _ => Ok(()),
     }
 }
-

@@ -6,11 +6,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod engine;
 pub mod error;
 pub mod grpc;
 mod infer;
+pub mod lifecycle;
 pub mod load;
+pub mod logging;
 pub mod net;
 pub mod proto;
 pub mod request;

@@ -5,64 +5,52 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use akida_converter::host::OnnxEngine;
 use akida_hal::ErrorKind;
-use akida_hal::device::{Device, DeviceOptions};
-use akida_runtime::hybrid::{
-    HybridAnswers, HybridError, HybridModel, HybridOutputs, HybridReady, HybridSession, PartResults,
-};
-use akida_runtime::model::Target;
-use akida_runtime::session::{Batch as Samples, Detail, SessionError, SessionOptions};
-use akida_tools::ctl::known;
-use akida_tools::device::{self, Road};
-use akida_tools::exit::{Exit, Failure, chain};
+use akida_runtime::hybrid::{HybridAnswers, HybridError, HybridOutputs, HybridReady, HybridSession, PartResults};
+use akida_runtime::session::{Batch as Samples, Detail, SessionError};
+use akida_tools::exit::{Failure, chain};
 use crossbeam_channel::Sender;
 use ndarray::{Axis, concatenate};
 
 use super::inputs::Input;
-use super::loader::Command;
-use super::model::Served;
 use super::pool::{self, Batch, Task};
 use super::scheduler::{BoardId, BoardState, Decision, Done, ModelId, Queued};
-use super::shared::{Job, Opened, Order, Shared, lock};
+use super::shared::{Job, Order, Shared, lock};
 use super::stats::Times;
 use crate::error::{Kind, ServeError};
 
 /// The known-answer network's number; models begin at 1.
-const KNOWN: ModelId = 0;
+pub(super) const KNOWN: ModelId = 0;
 /// Answers of more bytes are written by the pool, so that the board need not wait for them.
 const LARGE: usize = 64 << 10;
-/// Resets that are tried before a board is given up.
-const RESETS: usize = 2;
 
 /// A board and what is known of it.
 pub struct Worker {
-    shared: Arc<Shared>,
-    id: BoardId,
-    device: String,
-    open: Option<Open>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: BoardId,
+    pub(super) device: String,
+    pub(super) open: Option<Open>,
     /// Models that are not on the board at present, the known-answer network among them.
     parked: HashMap<ModelId, HybridReady>,
     /// Versions that were taken in.
     served: HashMap<ModelId, Installed>,
     /// When it failed lately.
-    failures: VecDeque<Instant>,
+    pub(super) failures: VecDeque<Instant>,
     /// When it is tested again, and how long after that.
-    retest: Option<(Instant, Duration)>,
+    pub(super) retest: Option<(Instant, Duration)>,
     /// What the device counted before.
     moved: u64,
     reset: u64,
 }
 
-struct Open {
-    session: HybridSession,
-    answers: HybridAnswers,
+pub(super) struct Open {
+    pub session: HybridSession,
+    pub answers: HybridAnswers,
     /// The network that the session is on.
-    on: ModelId,
+    pub on: ModelId,
 }
 
 struct Installed {
-    served: Arc<Served>,
     answers: Option<Arc<HybridAnswers>>,
     /// Held against its known answers on this board.
     tested: bool,
@@ -168,61 +156,8 @@ impl Worker {
         }
     }
 
-    /// Opens the board and holds it against the known-answer network.
-    fn bring_up(&mut self) -> Result<(), Failure> {
-        let start = Instant::now();
-        *lock(&self.shared.boards[self.id].busy) = Some(start);
-        let result = self.open();
-        *lock(&self.shared.boards[self.id].busy) = None;
-        match &result {
-            Ok(()) => self.shared.set_state(self.id, BoardState::Healthy, ""),
-            Err(failure) => {
-                // Physical boards and converted models: no test will ever change that.
-                let hopeless = failure.message.contains("converted models run on simulated boards only");
-                self.quarantine(&failure.message, !hopeless);
-            }
-        }
-        self.count();
-        result
-    }
-
-    fn open(&mut self) -> Result<(), Failure> {
-        let settings = &self.shared.settings.boards[self.id];
-        // The target matters to `auto` and `sim` only, which name no board and are refused where settings are read.
-        let road = device::open(&settings.selector, Target::Akida2, &settings.simulation, |_| {})?;
-        let options = DeviceOptions { timeout: settings.timeout, ..DeviceOptions::default() };
-        let device = match road {
-            Road::Board(board) => Device::open(board, options)?,
-            Road::Node(node) => Device::over(node, options)?,
-        };
-        let identity = device.identity().clone();
-        let network = known::network(identity.chip)
-            .map_err(|e| Failure::because(Exit::Internal, "the known-answer network", &e, "please report it"))?;
-        let network = Arc::new(HybridModel::of(network));
-        let mesh = device.mesh().clone();
-        let ready = HybridReady::prepare(
-            network.clone(),
-            &OnnxEngine,
-            &identity.to_string(),
-            &mesh,
-            &SessionOptions::default(),
-        )?;
-        let answers = ready.answers(known::SAMPLES)?;
-        let mut session = HybridSession::open(network, &OnnxEngine, device, &SessionOptions::default())?;
-        session.check(&answers)?;
-        let chip = format!("{:?}", identity.chip).to_lowercase();
-        let simulated = identity.simulated;
-        let word = if simulated { ", simulated" } else { "" };
-        let kind = format!("{chip}, {} NPs{word}", mesh.nps.len());
-        // A board that was opened before is the same one: its name and its mesh are.
-        let _ = self.shared.boards[self.id].opened.set(Opened { kind, chip, simulated, mesh });
-        self.device = self.shared.boards[self.id].device();
-        self.open = Some(Open { session, answers, on: KNOWN });
-        Ok(())
-    }
-
     /// Puts a network on the session. Whether it was another before.
-    fn select(&mut self, model: ModelId) -> bool {
+    pub(super) fn select(&mut self, model: ModelId) -> bool {
         let Some(open) = &mut self.open else { return false };
         if open.on == model {
             return false;
@@ -239,7 +174,7 @@ impl Worker {
             Order::Install { served, ready, answers, reply } => {
                 let (id, label) = (served.id, served.label());
                 self.parked.insert(id, *ready);
-                self.served.insert(id, Installed { served, answers, tested: false });
+                self.served.insert(id, Installed { answers, tested: false });
                 let healthy = self.shared.inner().scheduler.board(self.id).0 == BoardState::Healthy;
                 let result = if healthy { self.try_out(id) } else { Ok(()) };
                 if let Err(reason) = &result {
@@ -317,7 +252,8 @@ impl Worker {
                 let programming = programming(&results);
                 let samples: usize = jobs.iter().map(|q| q.entry.samples).sum();
                 let cost = switched.then_some(programming);
-                let done = Done { samples, computing: infer.saturating_sub(cost.unwrap_or_default()), programming: cost };
+                let done =
+                    Done { samples, computing: infer.saturating_sub(cost.unwrap_or_default()), programming: cost };
                 {
                     let mut report = lock(&self.shared.boards[self.id].report);
                     report.requests += jobs.len() as u64;
@@ -432,80 +368,8 @@ impl Worker {
         result
     }
 
-    /// The board failed: resets and tests it, and puts it back to work or into quarantine.
-    fn failed(&mut self, reason: &str) {
-        let health = self.shared.settings.health;
-        let now = Instant::now();
-        self.failures.push_back(now);
-        while self.failures.front().is_some_and(|&at| now.duration_since(at) > health.window) {
-            self.failures.pop_front();
-        }
-        self.shared.set_state(self.id, BoardState::Resetting, reason);
-        match self.reset_and_test() {
-            Err(error) => self.quarantine(&format!("{reason}; after a reset: {error}"), true),
-            Ok(()) if self.failures.len() >= health.failures.max(1) => {
-                let (count, window) = (self.failures.len(), health.window);
-                self.quarantine(&format!("failed {count} times in {window:?}, at last: {reason}"), true);
-            }
-            Ok(()) => self.back(),
-        }
-    }
-
-    fn back(&mut self) {
-        self.retest = None;
-        self.shared.set_state(self.id, BoardState::Healthy, "");
-    }
-
-    fn reset_and_test(&mut self) -> Result<(), String> {
-        let mut last = String::new();
-        for _ in 0..RESETS {
-            let Some(open) = &mut self.open else { return Err("the board is not open".to_owned()) };
-            last = match open.session.recover() {
-                Err(error) => chain(&error),
-                Ok(()) => {
-                    self.shared.inner().scheduler.set_state(self.id, BoardState::Testing);
-                    self.select(KNOWN);
-                    let Some(open) = &mut self.open else { continue };
-                    match open.session.check(&open.answers) {
-                        Ok(()) => return Ok(()),
-                        Err(error) => chain(&error),
-                    }
-                }
-            };
-        }
-        Err(last)
-    }
-
-    fn quarantine(&mut self, reason: &str, again: bool) {
-        let first = self.shared.settings.health.retest;
-        let wait = self.retest.map_or(first, |(_, wait)| (wait * 2).min(first * 16));
-        self.retest = (again && !first.is_zero()).then(|| (Instant::now() + wait, wait));
-        self.shared.set_state(self.id, BoardState::Quarantined, reason);
-    }
-
-    /// A quarantined board gets another chance.
-    fn test_again(&mut self) {
-        self.shared.set_state(self.id, BoardState::Testing, "");
-        let first = self.open.is_none();
-        let result = match first {
-            true => self.open().map_err(|failure| failure.message),
-            false => self.reset_and_test(),
-        };
-        match result {
-            Ok(()) => {
-                self.failures.clear();
-                self.back();
-                if first {
-                    // The loader is gone: then the engine stops.
-                    let _ = self.shared.loader.send(Command::Opened(self.id));
-                }
-            }
-            Err(reason) => self.quarantine(&reason, true),
-        }
-    }
-
     /// Carries what the device counted into the reports.
-    fn count(&mut self) {
+    pub(super) fn count(&mut self) {
         let Some(open) = &self.open else { return };
         let statistics = open.session.device().statistics();
         let moved = statistics.bytes_in + statistics.bytes_out;

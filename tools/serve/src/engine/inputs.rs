@@ -262,7 +262,9 @@ pub fn strings(mut data: &[u8], count: usize) -> Result<Vec<&[u8]>, ServeError> 
         });
         let Some((element, rest)) = element else {
             let at = all.len();
-            return Err(invalid(format!("element {at} of the BYTES tensor is cut short: 4 bytes of length, then as many")));
+            return Err(invalid(format!(
+                "element {at} of the BYTES tensor is cut short: 4 bytes of length, then as many"
+            )));
         };
         all.push(element);
         if all.len() > count {

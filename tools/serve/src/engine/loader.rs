@@ -4,25 +4,20 @@
 //! request reaches it; then it takes the place of the one before in one step. What fails on the way leaves everything as it
 //! was, and the reason in the index.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use akida_converter::host::OnnxEngine;
-use akida_runtime::hybrid::{HybridModel, HybridReady};
-use akida_runtime::session::SessionOptions;
-use akida_tools::exit::chain;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::model::{ModelOptions, Served};
-use super::repository::{self, Contents, Fingerprint, Found, Read1};
-use super::scheduler::{BoardId, BoardState, ModelId, ModelSpec};
+use super::repository::{self, Contents, Fingerprint, Found};
+use super::scheduler::{BoardId, ModelId, ModelSpec};
 use super::shared::{Order, Shared, lock};
-use super::stats::Stats;
 use crate::error::{Kind, ServeError};
-use crate::service::{IndexEntry, ModelState};
+use crate::service::ModelState;
 
 /// What the loader is told.
 pub enum Command {
@@ -38,34 +33,31 @@ pub enum Command {
     Stop,
 }
 
-/// How long a board may take to try a model out.
-const PATIENCE: Duration = Duration::from_secs(600);
-
 /// What is known of the repository.
 pub struct Loader {
-    shared: Arc<Shared>,
-    next: ModelId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) next: ModelId,
     /// Models whose changes count: all of them, or in explicit mode those that were asked for.
     wanted: HashSet<String>,
     /// Models that were unloaded by hand and stay so until they are loaded by hand.
-    unloaded: HashSet<String>,
+    pub(super) unloaded: HashSet<String>,
     /// What the folder held when it was last looked at.
-    seen: Contents,
+    pub(super) seen: Contents,
     /// What the versions in service were made of.
     made_of: HashMap<(String, u32), Made>,
     /// What could not be loaded, so that it is not tried again until it changes.
-    refused: HashMap<(String, u32), (Made, String)>,
+    pub(super) refused: HashMap<(String, u32), (Made, String)>,
 }
 
 /// A version's file and the files beside its folder.
 #[derive(Clone, Debug, PartialEq)]
-struct Made {
-    model: Fingerprint,
-    files: BTreeMap<String, Fingerprint>,
+pub(super) struct Made {
+    pub model: Fingerprint,
+    pub files: BTreeMap<String, Fingerprint>,
 }
 
 /// How an attempt to load ended, when it did not succeed.
-enum Refused {
+pub(super) enum Refused {
     /// It will not work until something changes.
     Wrong(String),
     /// The file is being written.
@@ -118,7 +110,7 @@ impl Loader {
     }
 
     /// Looks at the folder and follows what changed. Files must look the same twice before they are read, unless `at_once`.
-    fn look(&mut self, at_once: bool) {
+    pub(super) fn look(&mut self, at_once: bool) {
         let root = self.shared.settings.repository.path.clone();
         let found = match repository::scan(&root) {
             Ok(found) => found,
@@ -129,8 +121,9 @@ impl Loader {
             }
         };
         let before = std::mem::replace(&mut self.seen, found);
-        let names: Vec<String> = before.keys().chain(self.seen.keys()).cloned().collect();
-        for name in names.into_iter().collect::<std::collections::BTreeSet<_>>() {
+        let mut names: BTreeSet<String> = before.keys().chain(self.seen.keys()).cloned().collect();
+        names.extend(self.made_of.keys().map(|(name, _)| name.clone()));
+        for name in names {
             let settled = at_once || before.get(&name) == self.seen.get(&name);
             if settled && self.follows(&name) {
                 self.reconcile(&name);
@@ -139,7 +132,7 @@ impl Loader {
         self.publish_index();
     }
 
-    fn follows(&self, name: &str) -> bool {
+    pub(super) fn follows(&self, name: &str) -> bool {
         let explicit = self.shared.settings.repository.explicit;
         !self.unloaded.contains(name) && (!explicit || self.wanted.contains(name))
     }
@@ -287,148 +280,6 @@ impl Loader {
         }
     }
 
-    /// Reads a version and takes it to its boards.
-    fn bring_in(
-        &mut self,
-        name: &str,
-        version: u32,
-        made: &Made,
-        options: &ModelOptions,
-    ) -> Result<Arc<Served>, Refused> {
-        let repository = &self.shared.settings.repository;
-        let read = repository::read(&repository.path, name, version, &made.model, repository.max_bytes);
-        let network = match read.map_err(Refused::Wrong)? {
-            Read1::Whole(network) => Arc::new(*network),
-            Read1::Changing => return Err(Refused::Changing),
-        };
-        let places = self.places(&network, options).map_err(Refused::Wrong)?;
-        let Some((_, first)) = places.first() else {
-            return Err(Refused::Wrong("no board was opened that could run it".to_owned()));
-        };
-        let samples = repository.self_test;
-        let answers = match samples {
-            0 => None,
-            n => Some(Arc::new(first.answers(n).map_err(|e| Refused::Wrong(chain(&e)))?)),
-        };
-        let kind = match options.boards {
-            Some(_) => String::new(),
-            None => self.kind(places[0].0),
-        };
-        let served = Arc::new(Served {
-            id: self.next,
-            name: name.into(),
-            version,
-            network,
-            options: options.clone(),
-            boards: Mutex::new(Vec::new()),
-            kind,
-            stateful: first.stateful(),
-            stats: Mutex::new(Stats::default()),
-        });
-        self.next += 1;
-        // All boards at once.
-        let mut waiting = Vec::new();
-        for (board, ready) in places {
-            let (reply, answer) = bounded(1);
-            let (served, answers) = (served.clone(), answers.clone());
-            self.shared.order(board, Order::Install { served, ready: Box::new(ready), answers, reply });
-            waiting.push((board, answer));
-        }
-        let (mut boards, mut reasons) = (Vec::new(), Vec::new());
-        for (board, answer) in waiting {
-            let device = self.shared.boards[board].device();
-            match answer.recv_timeout(PATIENCE) {
-                Ok(Ok(())) => boards.push(board),
-                Ok(Err(reason)) => reasons.push(format!("{device}: {reason}")),
-                Err(_) => {
-                    self.shared.order(board, Order::Drop(served.id));
-                    reasons.push(format!("{device}: did not answer in {PATIENCE:?}"));
-                }
-            }
-        }
-        if boards.is_empty() {
-            return Err(Refused::Wrong(reasons.join("; ")));
-        }
-        for reason in reasons {
-            self.shared.error(&served.label(), &format!("not on this board: {reason}"), "");
-        }
-        *lock(&served.boards) = boards;
-        Ok(served)
-    }
-
-    /// The boards for a network, and what it is on each of them.
-    fn places(
-        &self,
-        network: &Arc<HybridModel>,
-        options: &ModelOptions,
-    ) -> Result<Vec<(BoardId, HybridReady)>, String> {
-        let all = &self.shared.boards;
-        let opened = |id: &BoardId| all[*id].opened.get().is_some();
-        let mut groups: Vec<Vec<BoardId>> = Vec::new();
-        if let Some(names) = &options.boards {
-            let find = |name: &String| {
-                let known = || all.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
-                all.iter()
-                    .position(|b| b.name == *name)
-                    .ok_or_else(|| format!("there is no board {name:?}; there are {}", known()))
-            };
-            groups.push(names.iter().map(find).collect::<Result<_, _>>()?);
-        } else {
-            // Boards of one kind only, the first that can: another kind is asked for by name.
-            for id in (0..all.len()).filter(opened) {
-                match groups.iter_mut().find(|group| self.kind(group[0]) == self.kind(id)) {
-                    Some(group) => group.push(id),
-                    None => groups.push(vec![id]),
-                }
-            }
-        }
-        let mut reasons = Vec::new();
-        for mut group in groups {
-            group.retain(opened);
-            if let Some(most) = options.instances {
-                group.sort_by_key(|&id| self.load_of(id));
-                group.truncate(most);
-            }
-            let mut places = Vec::new();
-            for id in group {
-                match self.prepare(network, id) {
-                    Ok(ready) => places.push((id, ready)),
-                    Err(reason) => {
-                        reasons.push(reason);
-                        // Another board of the kind would say the same.
-                        if options.boards.is_none() {
-                            break;
-                        }
-                    }
-                }
-            }
-            if !places.is_empty() {
-                return Ok(places);
-            }
-        }
-        match reasons.is_empty() {
-            true => Err("no board was opened that it could be on".to_owned()),
-            false => Err(reasons.join("; ")),
-        }
-    }
-
-    fn prepare(&self, network: &Arc<HybridModel>, board: BoardId) -> Result<HybridReady, String> {
-        let info = &self.shared.boards[board];
-        let Some(opened) = info.opened.get() else { return Err(format!("{} is not opened", info.name)) };
-        let options = SessionOptions::default();
-        HybridReady::prepare(network.clone(), &OnnxEngine, &info.device(), &opened.mesh, &options).map_err(|e| chain(&e))
-    }
-
-    fn kind(&self, board: BoardId) -> String {
-        self.shared.boards[board].opened.get().map_or(String::new(), |o| o.kind.clone())
-    }
-
-    /// How many versions a board serves.
-    fn load_of(&self, board: BoardId) -> usize {
-        let registry = self.shared.registry.read().unwrap_or_else(PoisonError::into_inner);
-        registry.values().flat_map(BTreeMap::values).filter(|s| lock(&s.boards).contains(&board)).count()
-    }
-
     /// From now on requests go to this version. The one it replaces finishes what it has.
     fn publish(&mut self, served: Arc<Served>) {
         let boards = lock(&served.boards).clone();
@@ -472,94 +323,6 @@ impl Loader {
         self.shared.ring(&inner, served.id);
         drop(inner);
         self.shared.gone(&gone);
-    }
-
-    /// A board came late: models of its kind go there too.
-    fn opened(&mut self, board: BoardId) {
-        let kind = self.kind(board);
-        let name = self.shared.boards[board].name.clone();
-        let all: Vec<Arc<Served>> = {
-            let registry = self.shared.registry.read().unwrap_or_else(PoisonError::into_inner);
-            registry.values().flat_map(BTreeMap::values).cloned().collect()
-        };
-        for served in all {
-            let here = match &served.options.boards {
-                Some(names) => names.contains(&name),
-                None => served.kind == kind,
-            };
-            let full = served.options.instances.is_some_and(|most| lock(&served.boards).len() >= most);
-            if !here || full || lock(&served.boards).contains(&board) {
-                continue;
-            }
-            let placed = self.prepare(&served.network, board).and_then(|ready| {
-                let samples = self.shared.settings.repository.self_test;
-                let answers = (samples > 0).then(|| ready.answers(samples)).transpose();
-                let answers = answers.map_err(|e| chain(&e))?.map(Arc::new);
-                let (reply, answer) = bounded(1);
-                let order = Order::Install { served: served.clone(), ready: Box::new(ready), answers, reply };
-                self.shared.order(board, order);
-                answer.recv_timeout(PATIENCE).map_err(|e| e.to_string())?
-            });
-            match placed {
-                Ok(()) => {
-                    lock(&served.boards).push(board);
-                    let mut inner = self.shared.inner();
-                    inner.scheduler.place(served.id, board);
-                    self.shared.ring(&inner, served.id);
-                }
-                Err(reason) => self.shared.error(&served.label(), &format!("not on {name}: {reason}"), ""),
-            }
-        }
-        // Models that had no board at all so far.
-        if self.shared.inner().scheduler.board(board).0 == BoardState::Healthy {
-            self.refused.clear();
-            self.look(true);
-        }
-    }
-
-    /// Changes one entry of the index for as long as something takes.
-    fn show(&self, name: &str, version: u32, state: ModelState, reason: &str) {
-        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-        let entry = index.iter_mut().find(|e| e.name == name && e.version == version);
-        match entry {
-            // What is served meanwhile is ready still.
-            Some(entry) if entry.state == ModelState::Ready => {}
-            Some(entry) => (entry.state, entry.reason) = (state, reason.to_owned()),
-            None => {
-                let (name, reason) = (name.to_owned(), reason.to_owned());
-                index.push(IndexEntry { name, version, state, reason });
-            }
-        }
-    }
-
-    /// What the folder holds and what is served of it.
-    fn publish_index(&self) {
-        let mut all: BTreeMap<(String, u32), IndexEntry> = BTreeMap::new();
-        let mut put = |name: &str, version: u32, state, reason: String| {
-            let entry = IndexEntry { name: name.to_owned(), version, state, reason };
-            all.insert((name.to_owned(), version), entry);
-        };
-        for (name, found) in &self.seen {
-            let Ok(found) = found else { continue };
-            for &version in found.versions.keys() {
-                let refused = self.refused.get(&(name.clone(), version));
-                let reason = match refused {
-                    Some((_, reason)) => reason.clone(),
-                    None if self.unloaded.contains(name) => "unloaded".to_owned(),
-                    None if !self.follows(name) => "not loaded: models are loaded when they are asked for".to_owned(),
-                    None => "not among the newest versions that are served".to_owned(),
-                };
-                put(name, version, ModelState::Unavailable, reason);
-            }
-        }
-        for served in self.shared.registry.read().unwrap_or_else(PoisonError::into_inner).values() {
-            for (&version, served) in served {
-                let refused = self.refused.get(&(served.name.to_string(), version));
-                let reason = refused.map(|(_, r)| format!("the version before is served, since its files changed and: {r}"));
-                put(&served.name, version, ModelState::Ready, reason.unwrap_or_default());
-            }
-        }
-        *self.shared.index.write().unwrap_or_else(PoisonError::into_inner) = all.into_values().collect();
     }
 }
 

@@ -149,7 +149,13 @@ fn outcome(result: &Result<InferResponse, ServeError>) -> &'static str {
 
 impl Metrics {
     /// A request of a model ended.
-    pub fn request(&self, served: &Served, result: &Result<InferResponse, ServeError>, total: Duration, queue: Duration) {
+    pub fn request(
+        &self,
+        served: &Served,
+        result: &Result<InferResponse, ServeError>,
+        total: Duration,
+        queue: Duration,
+    ) {
         let labels = model(served);
         if result.is_ok() {
             self.duration.get_or_create(&labels).observe(total.as_secs_f64());
@@ -205,8 +211,7 @@ impl Metrics {
     /// A version was loaded, or refused.
     pub fn loaded(&self, name: &str, version: u32, ok: bool) {
         let result = if ok { "ok" } else { "refused" };
-        let labels =
-            vec![("model", name.to_owned()), ("version", version.to_string()), ("result", result.to_owned())];
+        let labels = vec![("model", name.to_owned()), ("version", version.to_string()), ("result", result.to_owned())];
         self.loads.get_or_create(&labels).inc();
     }
 

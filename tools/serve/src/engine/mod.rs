@@ -8,23 +8,29 @@
 //! | file | concern |
 //! |---|---|
 //! | [`scheduler`] | who is next, on which board: pure, without clock and threads |
-//! | [`board`] | the thread of a board |
-//! | [`loader`], [`repository`] | the thread that brings models in and out |
+//! | [`submit`] | a request comes in |
+//! | [`board`], [`health`] | the thread of a board |
+//! | [`loader`], [`repository`], [`placing`], [`index`] | the thread that brings models in and out |
 //! | [`inputs`], [`outputs`], [`pool`] | from tensors to samples and back |
-//! | [`model`], [`stats`], [`metrics`] | what is in service, and what it counted |
+//! | [`model`], [`stats`], [`metrics`], [`report`] | what is in service, and what it counted |
 
 mod board;
+mod health;
+mod index;
 pub mod inputs;
 mod loader;
 mod metrics;
 pub mod model;
 pub mod outputs;
+mod placing;
 mod pool;
+mod report;
 pub mod repository;
 pub mod scheduler;
 pub mod settings;
 mod shared;
 pub mod stats;
+mod submit;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,19 +42,13 @@ use akida_tools::exit::{Exit, Failure};
 use crossbeam_channel::{bounded, unbounded};
 
 use self::board::Worker;
-use self::inputs::Plan;
 use self::loader::{Command, Loader};
 use self::metrics::Metrics;
-use self::model::Served;
-use self::pool::{Taken, Task};
-use self::scheduler::{BoardState, ModelId, Refusal, Scheduler};
+use self::pool::Task;
+use self::scheduler::{BoardState, Scheduler};
 use self::settings::Settings;
-use self::shared::{BoardInfo, BoardReport, Inner, Order, Reply, Shared, lock};
+use self::shared::{BoardInfo, BoardReport, Inner, Order, Shared, lock};
 use crate::error::{Kind, ServeError};
-use crate::request::{InferRequest, InferResponse};
-use crate::service::{
-    BoardStatus, Done, IndexEntry, ModelInfo, ModelState, ModelStatistics, ModelStatus, Service, Status, Ticket,
-};
 
 /// Longest wait between two rounds of the thread that minds deadlines.
 const ROUND: Duration = Duration::from_millis(500);
@@ -155,13 +155,33 @@ impl Engine {
     /// How far it gets on; for watchdogs. Takes no lock that a board could hold for long.
     pub fn progress(&self) -> Progress {
         let longest = self.shared.boards.iter().filter_map(|b| *lock(&b.busy)).map(|since| since.elapsed()).max();
-        let pulse = Duration::from_millis(self.shared.millis().saturating_sub(self.shared.pulse.load(Ordering::Relaxed)));
+        let pulse =
+            Duration::from_millis(self.shared.millis().saturating_sub(self.shared.pulse.load(Ordering::Relaxed)));
         let stuck = self.shared.settings.health.stuck;
         let inner = self.shared.inner();
         let count = self.shared.boards.len();
         let healthy = (0..count).filter(|&b| inner.scheduler.board(b).0 == BoardState::Healthy).count();
         let sane = longest.is_none_or(|l| l < stuck) && pulse < stuck;
         Progress { longest, pulse, healthy, boards: count, sane }
+    }
+
+    /// One line for service managers: boards, models, what is held.
+    pub fn summary(&self) -> String {
+        let Progress { healthy, boards, sane, .. } = self.progress();
+        let models: usize = {
+            let registry = self.shared.registry.read().unwrap_or_else(PoisonError::into_inner);
+            registry.values().map(BTreeMap::len).sum()
+        };
+        let inner = self.shared.inner();
+        let doing = match (inner.scheduler.draining(), sane) {
+            (_, false) => "stuck",
+            (true, true) => "draining",
+            (false, true) => "serving",
+        };
+        format!(
+            "{doing} {models} models on {healthy} of {boards} boards, {} requests held",
+            inner.scheduler.held().requests
+        )
     }
 
     /// Looks at the repository now.
@@ -222,97 +242,11 @@ impl Engine {
             }
         }
     }
-
-    fn try_submit(&self, request: InferRequest, done: Done) -> Ticket {
-        let received = Instant::now();
-        let reply = Reply::new(done);
-        let shared = &self.shared;
-        let Some(served) = shared.find(&request.model, request.version) else {
-            reply.send(Err(shared.missing(&request.model, request.version)));
-            return Ticket::ended();
-        };
-        let refuse = |reply: Reply, error: ServeError, served: &Served| {
-            let total = received.elapsed();
-            {
-                let mut stats = lock(&served.stats);
-                stats.fail(total);
-                stats.refused += u64::from(error.kind == Kind::Busy);
-            }
-            let result: Result<InferResponse, ServeError> = Err(error);
-            shared.metrics.request(served, &result, total, Duration::ZERO);
-            reply.send(result);
-            Ticket::ended()
-        };
-        let plan = Plan::new(&served, &request.inputs);
-        let found = plan.and_then(|plan| Ok((plan, outputs::find(&served, &request.outputs)?)));
-        let (plan, wanted) = match found {
-            Ok(found) => found,
-            Err(error) => return refuse(reply, error, &served),
-        };
-        let size = (plan.samples, plan.bytes());
-        let when = (request.priority, request.deadline);
-        let admitted = shared.inner().scheduler.admit(received, served.id, &request.client, when, size);
-        let id = match admitted {
-            Ok(id) => id,
-            // Replaced between the look into the registry and now.
-            Err(Refusal::Closed) if shared.find(&request.model, request.version).is_some_and(|s| s.id != served.id) => {
-                return self.again(request, reply);
-            }
-            Err(refusal) => return refuse(reply, refused(&served, &refusal), &served),
-        };
-        let model = served.id;
-        let heavy = plan.heavy();
-        let (name, trace) = (request.id, request.trace);
-        let taken = Taken { id, served, plan, wanted, reply, name, trace, received };
-        match heavy {
-            true => {
-                // The pool ends after the last request; should it not take this, the reply says that it was lost.
-                drop(shared.tasks.send(Task::Prepare(Box::new(taken))));
-            }
-            false => pool::prepare(shared, taken),
-        }
-        let shared = Arc::downgrade(shared);
-        Ticket::new(move || {
-            let Some(shared) = shared.upgrade() else { return };
-            let cancelled = shared.inner().scheduler.cancel(id, model);
-            if let Some(queued) = cancelled {
-                shared.answer_freed(queued, ServeError::new(Kind::Cancelled, "the client withdrew the request"));
-            }
-        })
-    }
-
-    fn again(&self, request: InferRequest, reply: Reply) -> Ticket {
-        self.try_submit(request, Box::new(move |result| reply.send(result)))
-    }
-
-    fn devices(&self, served: &Served) -> Vec<String> {
-        lock(&served.boards).iter().map(|&b| self.shared.boards[b].device()).collect()
-    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// What a client is told of a refusal.
-fn refused(served: &Served, refusal: &Refusal) -> ServeError {
-    let name = &served.name;
-    match refusal {
-        Refusal::Draining => ServeError::new(Kind::Unavailable, "the service ends and takes no more requests"),
-        Refusal::Closed => ServeError::new(Kind::Unavailable, format!("model {name:?} goes out of service")),
-        Refusal::NoBoard => ServeError::new(Kind::Unavailable, format!("no board of model {name:?} is healthy")),
-        Refusal::Deadline => ServeError::new(Kind::Deadline, "the deadline passed before the request came"),
-        Refusal::Full(full) => {
-            let (what, limit, all, client) = (full.what, full.limit, full.all, full.client);
-            let message = format!(
-                "too much waits: {all} of {limit} {what} are held, {client} of them for this client, who may hold as much \
-                 as is free without it; try again later"
-            );
-            let retry_after = Some(full.retry_after.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1)));
-            ServeError { retry_after, ..ServeError::new(Kind::Busy, message) }
-        }
     }
 }
 
@@ -339,168 +273,5 @@ fn mind(shared: &Shared) {
         }
         let until = inner.scheduler.next_deadline().map_or(ROUND, |at| at.saturating_duration_since(now).min(ROUND));
         inner = shared.alarm.wait_timeout(inner, until).unwrap_or_else(PoisonError::into_inner).0;
-    }
-}
-
-impl Service for Engine {
-    fn live(&self) -> bool {
-        self.progress().sane
-    }
-
-    fn ready(&self) -> bool {
-        let inner = self.shared.inner();
-        let boards = 0..self.shared.boards.len();
-        let healthy = boards.into_iter().any(|b| inner.scheduler.board(b).0 == BoardState::Healthy);
-        healthy && !inner.scheduler.draining() && self.shared.loaded.load(Ordering::SeqCst)
-    }
-
-    fn submit(&self, request: InferRequest, done: Done) -> Ticket {
-        self.try_submit(request, done)
-    }
-
-    fn models(&self) -> Vec<IndexEntry> {
-        self.shared.index.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn model(&self, name: &str, version: Option<u32>) -> Result<ModelInfo, ServeError> {
-        let index = self.models();
-        let versions: Vec<u32> = index.iter().filter(|e| e.name == name).map(|e| e.version).collect();
-        match self.shared.find(name, version) {
-            Some(served) => Ok(served.info(versions, &self.devices(&served))),
-            None => Err(self.shared.missing(name, version)),
-        }
-    }
-
-    fn load(&self, name: &str) -> Result<(), ServeError> {
-        let (reply, answer) = bounded(1);
-        self.command(Command::Load(name.to_owned(), reply), &answer)?
-    }
-
-    fn unload(&self, name: &str) -> Result<(), ServeError> {
-        let (reply, answer) = bounded(1);
-        let ids: Vec<ModelId> = self.command(Command::Unload(name.to_owned(), reply), &answer)??;
-        let mut inner = self.shared.inner();
-        while ids.iter().any(|&id| inner.scheduler.knows(id)) && !inner.stop {
-            let waited = self.shared.settled.wait_timeout(inner, ROUND);
-            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
-    }
-
-    fn statistics(&self, name: Option<&str>, version: Option<u32>) -> Result<Vec<ModelStatistics>, ServeError> {
-        let registry = self.shared.registry.read().unwrap_or_else(PoisonError::into_inner);
-        let all: BTreeMap<(&str, u32), &Arc<Served>> = registry
-            .iter()
-            .filter(|(n, _)| name.is_none_or(|name| name == &***n))
-            .flat_map(|(n, versions)| versions.iter().map(move |(v, s)| ((&**n, *v), s)))
-            .filter(|((_, v), _)| version.is_none_or(|version| version == *v))
-            .collect();
-        let reports: Vec<_> = all.iter().map(|((n, v), s)| lock(&s.stats).report(n, *v)).collect();
-        drop(all);
-        drop(registry);
-        match (reports.is_empty(), name) {
-            (true, Some(name)) => Err(self.shared.missing(name, version)),
-            _ => Ok(reports),
-        }
-    }
-
-    fn metrics(&self, text: &mut String) {
-        let shared = &self.shared;
-        {
-            let inner = shared.inner();
-            let held = inner.scheduler.held();
-            shared.metrics.held(held.requests, held.bytes);
-            for (id, board) in shared.boards.iter().enumerate() {
-                shared.metrics.healthy(&board.name, inner.scheduler.board(id).0 == BoardState::Healthy);
-            }
-            let registry = shared.registry.read().unwrap_or_else(PoisonError::into_inner);
-            for served in registry.values().flat_map(BTreeMap::values) {
-                shared.metrics.waiting(served, inner.scheduler.waiting(served.id).1);
-            }
-        }
-        shared.metrics.render(text);
-    }
-
-    fn status(&self) -> Status {
-        let progress = self.progress();
-        let ready = self.ready();
-        let draining = self.shared.inner().scheduler.draining();
-        let state = match (draining, progress.sane, progress.healthy, self.shared.loaded.load(Ordering::SeqCst)) {
-            (true, ..) => "draining".to_owned(),
-            (_, false, ..) => "stuck".to_owned(),
-            (_, _, _, false) => "starting".to_owned(),
-            (_, _, 0, _) => "no board is healthy".to_owned(),
-            _ => "serving".to_owned(),
-        };
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_seconds: self.shared.started.elapsed().as_secs_f64(),
-            live: progress.sane,
-            ready,
-            state,
-            boards: (0..self.shared.boards.len()).map(|id| self.board_status(id)).collect(),
-            models: self.models().iter().map(|entry| self.model_status(entry)).collect(),
-            errors: lock(&self.shared.errors).iter().rev().cloned().collect(),
-        }
-    }
-}
-
-impl Engine {
-    /// Orders something of the loader and waits for its answer.
-    fn command<T>(&self, command: Command, answer: &crossbeam_channel::Receiver<T>) -> Result<T, ServeError> {
-        let gone = || ServeError::new(Kind::Unavailable, "the service ends");
-        self.shared.loader.send(command).map_err(|_| gone())?;
-        answer.recv().map_err(|_| gone())
-    }
-
-    fn board_status(&self, id: usize) -> BoardStatus {
-        let info = &self.shared.boards[id];
-        let (state, on) = self.shared.inner().scheduler.board(id);
-        let report = lock(&info.report).clone();
-        let running = lock(&info.busy).map(|since| since.elapsed()).unwrap_or_default();
-        let opened = info.opened.get();
-        let registry = self.shared.registry.read().unwrap_or_else(PoisonError::into_inner);
-        let model = registry.values().flat_map(BTreeMap::values).find(|s| Some(s.id) == on);
-        BoardStatus {
-            name: info.name.clone(),
-            kind: opened.map_or(String::new(), |o| o.chip.clone()),
-            simulated: opened.is_some_and(|o| o.simulated),
-            state: state.as_str().to_owned(),
-            reason: report.reason,
-            model: model.map_or(String::new(), |s| s.label()),
-            requests: report.requests,
-            samples: report.samples,
-            busy_seconds: (report.busy + running).as_secs_f64(),
-            programmed: report.programmed,
-            resets: report.resets,
-            dma_bytes: report.dma_bytes,
-            temperature_celsius: None,
-            power_watts: None,
-        }
-    }
-
-    fn model_status(&self, entry: &IndexEntry) -> ModelStatus {
-        let limit = self.shared.settings.limits.requests as u64;
-        let mut status = ModelStatus {
-            name: entry.name.clone(),
-            version: entry.version,
-            state: entry.state.as_str().to_owned(),
-            reason: entry.reason.clone(),
-            queue_limit: limit,
-            ..ModelStatus::default()
-        };
-        let served = self.shared.find(&entry.name, Some(entry.version)).filter(|_| entry.state == ModelState::Ready);
-        let Some(served) = served else { return status };
-        status.boards = lock(&served.boards).iter().map(|&b| self.shared.boards[b].name.clone()).collect();
-        status.queued = self.shared.inner().scheduler.waiting(served.id).1 as u64;
-        let stats = lock(&served.stats);
-        status.requests = stats.all.success.count;
-        status.failures = stats.all.fail.count - stats.refused;
-        status.refused = stats.refused;
-        status.samples = stats.all.inference_count;
-        status.executions = stats.all.execution_count;
-        status.queue_seconds = stats.all.queue.ns as f64 / 1e9;
-        status.total_seconds = stats.all.success.ns as f64 / 1e9;
-        status
     }
 }

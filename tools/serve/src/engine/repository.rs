@@ -121,10 +121,7 @@ pub fn read(root: &Path, name: &str, version: u32, expected: &Fingerprint, max: 
     let mut file = fs::File::open(&path).map_err(|e| wrong(&e))?;
     let before = Fingerprint::of(&file.metadata().map_err(|e| wrong(&e))?);
     if before.len > max {
-        return Err(wrong(&format_args!(
-            "has {} bytes; {max} are allowed (repository.max_model_bytes)",
-            before.len
-        )));
+        return Err(wrong(&format_args!("has {} bytes; {max} are allowed (repository.max_model_bytes)", before.len)));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(before.len).unwrap_or(0));
     (&mut file).take(max + 1).read_to_end(&mut bytes).map_err(|e| wrong(&e))?;
@@ -173,7 +170,8 @@ mod tests {
         ] {
             assert_eq!(valid_name(name), valid, "{name:?}");
         }
-        for (name, number) in [("1", Some(1)), ("42", Some(42)), ("0", None), ("01", None), ("+1", None), ("1.0", None)] {
+        for (name, number) in [("1", Some(1)), ("42", Some(42)), ("0", None), ("01", None), ("+1", None), ("1.0", None)]
+        {
             assert_eq!(version(name), number, "{name:?}");
         }
     }

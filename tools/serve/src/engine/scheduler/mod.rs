@@ -18,8 +18,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use admission::{Limits, Refusal};
 use admission::{Admission, Held};
+pub use admission::{Limits, Refusal};
 pub use pick::{Decision, Policy};
 use queue::Queue;
 
@@ -118,6 +118,8 @@ struct Board {
     on: Option<ModelId>,
     /// Since when.
     since: Instant,
+    /// When it last began a batch.
+    used: Instant,
     /// What it runs, and since when.
     running: Option<(ModelId, usize, Instant)>,
     /// What programming each model took.
@@ -183,6 +185,7 @@ impl<J> Scheduler<J> {
             state: BoardState::Testing,
             on: None,
             since: now,
+            used: now,
             running: None,
             cost: HashMap::new(),
             served: HashMap::new(),

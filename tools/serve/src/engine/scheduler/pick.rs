@@ -4,8 +4,9 @@
 //! ready, or has had it for a slice: [`Policy::slices`] times what programming the other took when it was measured, and
 //! [`Policy::slice`] at least. So at most one part in `slices + 1` of a board's time goes into programming, and nobody waits
 //! for longer than the slices of the others. Slices go to the model that waited longest for one. An idle board takes a
-//! model that another healthy board has only for requests that waited as long as programming takes. Requests of a more
-//! urgent class than any for the model on the board wait for no slice.
+//! model that another healthy board has only for requests that waited as long as programming takes; of several idle boards
+//! the one that was not used for longest is programmed. Requests of a more urgent class than any for the model on the board
+//! wait for no slice.
 
 use std::time::{Duration, Instant};
 
@@ -96,16 +97,19 @@ impl<J> Scheduler<J> {
             if !model.spec.boards.contains(&board) {
                 continue;
             }
-            let full = model.queue.samples() >= model.spec.max_batch || model.spec.alone || !model.open;
+            let full =
+                model.queue.samples() >= model.spec.max_batch || model.spec.alone || !model.open || self.draining;
             let mut from = if full { oldest } else { oldest + model.spec.delay };
             let here = on == Some(id);
             if !here {
                 let cost = self.cost(board, id);
                 if class_here.is_some_and(|here| class >= here) {
-                    from = from.max(self.boards[board].since + self.slice(cost));
+                    // A slice begins when the board is programmed.
+                    let begun = self.boards[board].since + on.map_or(Duration::ZERO, |on| self.cost(board, on));
+                    from = from.max(begun + self.slice(cost));
                 }
-                // Boards that have it come first, unless they cannot keep up.
-                if self.elsewhere(id, board) {
+                // Boards that have it come first, unless they cannot keep up; then those that lose least.
+                if self.elsewhere(id, board) || self.cheapest(id).is_some_and(|b| b != board) {
                     from = from.max(oldest + cost);
                 }
             }
@@ -125,10 +129,14 @@ impl<J> Scheduler<J> {
 
     /// Whether another healthy board is programmed with the model.
     fn elsewhere(&self, model: ModelId, board: BoardId) -> bool {
-        let has = |(id, b): (BoardId, &super::Board)| {
-            id != board && b.state == BoardState::Healthy && b.on == Some(model)
-        };
+        let has =
+            |(id, b): (BoardId, &super::Board)| id != board && b.state == BoardState::Healthy && b.on == Some(model);
         self.boards.iter().enumerate().any(has)
+    }
+
+    /// The free board that is best programmed for a model: an empty one, or the one not used for longest.
+    fn cheapest(&self, model: ModelId) -> Option<BoardId> {
+        self.free_boards(model).min_by_key(|&b| (self.boards[b].on.is_some(), self.boards[b].used, b))
     }
 
     /// Takes a batch out of a model's queue: at least one request.
@@ -154,6 +162,7 @@ impl<J> Scheduler<J> {
         self.turns += 1;
         let turn = self.turns;
         let b = &mut self.boards[board];
+        b.used = now;
         if b.on != Some(model) {
             b.on = Some(model);
             b.since = now;

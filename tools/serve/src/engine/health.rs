@@ -1,0 +1,148 @@
+//! A board's health: opened and tested, reset and tested after failures, quarantined, tested again.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use akida_converter::host::OnnxEngine;
+use akida_hal::device::{Device, DeviceOptions};
+use akida_runtime::hybrid::{HybridModel, HybridReady, HybridSession};
+use akida_runtime::model::Target;
+use akida_runtime::session::SessionOptions;
+use akida_tools::ctl::known;
+use akida_tools::device::{self, Road};
+use akida_tools::exit::{Exit, Failure, chain};
+
+use super::board::{KNOWN, Open, Worker};
+use super::loader::Command;
+use super::scheduler::BoardState;
+use super::shared::{Opened, lock};
+
+/// Resets that are tried before a board is given up.
+const RESETS: usize = 2;
+
+impl Worker {
+    /// Opens the board and holds it against the known-answer network.
+    pub(super) fn bring_up(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
+        *lock(&self.shared.boards[self.id].busy) = Some(start);
+        let result = self.open();
+        *lock(&self.shared.boards[self.id].busy) = None;
+        match &result {
+            Ok(()) => self.shared.set_state(self.id, BoardState::Healthy, ""),
+            Err(failure) => {
+                // Physical boards and converted models: no test will ever change that.
+                let hopeless = failure.message.contains("converted models run on simulated boards only");
+                self.quarantine(&failure.message, !hopeless);
+            }
+        }
+        self.count();
+        result
+    }
+
+    fn open(&mut self) -> Result<(), Failure> {
+        let settings = &self.shared.settings.boards[self.id];
+        // The target matters to `auto` and `sim` only, which name no board and are refused where settings are read.
+        let road = device::open(&settings.selector, Target::Akida2, &settings.simulation, |_| {})?;
+        let options = DeviceOptions { timeout: settings.timeout, ..DeviceOptions::default() };
+        let device = match road {
+            Road::Board(board) => Device::open(board, options)?,
+            Road::Node(node) => Device::over(node, options)?,
+        };
+        let identity = device.identity().clone();
+        let network = known::network(identity.chip)
+            .map_err(|e| Failure::because(Exit::Internal, "the known-answer network", &e, "please report it"))?;
+        let network = Arc::new(HybridModel::of(network));
+        let mesh = device.mesh().clone();
+        let ready = HybridReady::prepare(
+            network.clone(),
+            &OnnxEngine,
+            &identity.to_string(),
+            &mesh,
+            &SessionOptions::default(),
+        )?;
+        let answers = ready.answers(known::SAMPLES)?;
+        let mut session = HybridSession::open(network, &OnnxEngine, device, &SessionOptions::default())?;
+        session.check(&answers)?;
+        let chip = format!("{:?}", identity.chip).to_lowercase();
+        let simulated = identity.simulated;
+        let word = if simulated { ", simulated" } else { "" };
+        let kind = format!("{chip}, {} NPs{word}", mesh.nps.len());
+        // A board that was opened before is the same one: its name and its mesh are.
+        let _ = self.shared.boards[self.id].opened.set(Opened { kind, chip, simulated, mesh });
+        self.device = self.shared.boards[self.id].device();
+        self.open = Some(Open { session, answers, on: KNOWN });
+        Ok(())
+    }
+
+    /// The board failed: resets and tests it, and puts it back to work or into quarantine.
+    pub(super) fn failed(&mut self, reason: &str) {
+        let health = self.shared.settings.health;
+        let now = Instant::now();
+        self.failures.push_back(now);
+        while self.failures.front().is_some_and(|&at| now.duration_since(at) > health.window) {
+            self.failures.pop_front();
+        }
+        self.shared.set_state(self.id, BoardState::Resetting, reason);
+        match self.reset_and_test() {
+            Err(error) => self.quarantine(&format!("{reason}; after a reset: {error}"), true),
+            Ok(()) if self.failures.len() >= health.failures.max(1) => {
+                let (count, window) = (self.failures.len(), health.window);
+                self.quarantine(&format!("failed {count} times in {window:?}, at last: {reason}"), true);
+            }
+            Ok(()) => self.back(),
+        }
+    }
+
+    fn back(&mut self) {
+        self.retest = None;
+        self.shared.set_state(self.id, BoardState::Healthy, "");
+    }
+
+    fn reset_and_test(&mut self) -> Result<(), String> {
+        let mut last = String::new();
+        for _ in 0..RESETS {
+            let Some(open) = &mut self.open else { return Err("the board is not open".to_owned()) };
+            last = match open.session.recover() {
+                Err(error) => chain(&error),
+                Ok(()) => {
+                    self.shared.inner().scheduler.set_state(self.id, BoardState::Testing);
+                    self.select(KNOWN);
+                    let Some(open) = &mut self.open else { continue };
+                    match open.session.check(&open.answers) {
+                        Ok(()) => return Ok(()),
+                        Err(error) => chain(&error),
+                    }
+                }
+            };
+        }
+        Err(last)
+    }
+
+    fn quarantine(&mut self, reason: &str, again: bool) {
+        let first = self.shared.settings.health.retest;
+        let wait = self.retest.map_or(first, |(_, wait)| (wait * 2).min(first * 16));
+        self.retest = (again && !first.is_zero()).then(|| (Instant::now() + wait, wait));
+        self.shared.set_state(self.id, BoardState::Quarantined, reason);
+    }
+
+    /// A quarantined board gets another chance.
+    pub(super) fn test_again(&mut self) {
+        self.shared.set_state(self.id, BoardState::Testing, "");
+        let first = self.open.is_none();
+        let result = match first {
+            true => self.open().map_err(|failure| failure.message),
+            false => self.reset_and_test(),
+        };
+        match result {
+            Ok(()) => {
+                self.failures.clear();
+                self.back();
+                if first {
+                    // The loader is gone: then the engine stops.
+                    let _ = self.shared.loader.send(Command::Opened(self.id));
+                }
+            }
+            Err(reason) => self.quarantine(&reason, true),
+        }
+    }
+}
