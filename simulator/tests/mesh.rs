@@ -203,6 +203,34 @@ fn external_weights_are_those_in_memory_now() {
 }
 
 /// Slices of a dense layer along its inputs are units of their own; adding them gives the layer.
+/// Jobs computed together are the jobs one by one: layers whole and cut, and networks whose layers remember.
+#[test]
+fn a_batch_is_its_jobs() {
+    let v = &mut Values(5);
+    let layers = network(v, Activation::Relu);
+    let small: Vec<[u16; 3]> = vec![[1; 3]; 2];
+    let cases = [
+        (board(&two_layers(), &small), board(&two_layers(), &small), 144),
+        (board(&two_layers(), &[[2, 1, 2], [1, 1, 2]]), board(&two_layers(), &small), 144),
+        (board(&layers, &[[1; 3]; 10]), board(&layers, &[[1; 3]; 10]), 17 * 14 * 3),
+    ];
+    for (together, apart, len) in cases {
+        let (mut together, mut apart) = (together.expect("a network"), apart.expect("a network"));
+        let (batch, single) = (together.mesh.network().expect("a network"), apart.mesh.network().expect("a network"));
+        let inputs: Vec<Vec<u8>> = (0..7).map(|_| v.bytes(len)).collect();
+        let jobs: Vec<MeshInput<'_>> = inputs.iter().map(|x| MeshInput::Dense(x)).collect();
+        let made = batch.run_batch(&jobs, &together.memory).expect("jobs");
+        for (x, made) in inputs.iter().zip(made) {
+            assert_eq!(made.values, apart.job(&single, x).expect("a job"));
+        }
+        let short = MeshInput::Dense(&inputs[0][1..]);
+        assert!(matches!(
+            batch.run_batch(&[jobs[0], short], &together.memory),
+            Err(MeshError::InputLength { expected, .. }) if expected == len
+        ));
+    }
+}
+
 #[test]
 fn slices_of_a_dense_layer_add_up() {
     let mut layers = two_layers();

@@ -3,7 +3,7 @@
 //! Everything behind the sum of products is monotone but for look-up tables: no step of it turns a larger sum into a
 //! smaller output. So there are a smallest and a largest sum beyond which nothing changes, all saturations and clips
 //! happen outside them, and between them is one line: `(sum * m + bias * m + half) >> k`. Both limits are looked for with
-//! the exact rule, and the line is compared with it at both. Equal steps are a line too, whose slope is a fraction: it is
+//! the exact rule among the sums that weights and inputs can make, and the line is compared with it at both. Equal steps are a line too, whose slope is a fraction: it is
 //! compared with the rule before and behind each step, between which nothing changes.
 
 use std::ops::Range;
@@ -31,15 +31,17 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    pub(crate) fn new(finisher: Finisher) -> Self {
+    /// No sum of filter f is farther from 0 than `largest[f]`.
+    pub(crate) fn new(finisher: Finisher, largest: &[i64]) -> Self {
         let (filters, finish) = finisher.parts();
+        let limits = |f: usize| limits(&finisher, f, largest[f]);
         let lines = |wide: bool| -> Option<Vec<Line>> {
             match (&finish.scale, &finish.activation) {
                 (None, Activation::Steps(_)) if finish.bias.is_empty() => {
-                    (0..filters).map(|f| step_line(&finisher, f, wide)).collect()
+                    (0..filters).map(|f| step_line(&finisher, f, limits(f), wide)).collect()
                 }
                 (Some(_), Activation::None | Activation::Relu | Activation::Clipped(_)) => {
-                    (0..filters).map(|f| line(&finisher, f).filter(|l| wide || l.is_narrow())).collect()
+                    (0..filters).map(|f| line(&finisher, f, limits(f)).filter(|l| wide || l.is_narrow())).collect()
                 }
                 _ => None,
             }
@@ -139,28 +141,39 @@ impl Line {
 }
 
 /// The last sum that gives the least output and the first that gives the largest, with these outputs.
-fn limits(finisher: &Finisher, filter: usize) -> Result<(i32, i32, i32, i32), i32> {
-    let (least, most) = (finisher.whole(i32::MIN, filter), finisher.whole(i32::MAX, filter));
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    low: i32,
+    high: i32,
+    least: i32,
+    most: i32,
+}
+
+/// Among sums that are no farther from 0 than `largest`; the output, where all give the same.
+fn limits(finisher: &Finisher, filter: usize, largest: i64) -> Result<Limits, i32> {
+    let largest = largest.min(i32::MAX.into());
+    let whole = |sum: i64| finisher.whole(sum as i32, filter);
+    let (least, most) = (whole(-largest), whole(largest));
     if least == most {
         return Err(least);
     }
     // The first sum of all for which the rule gives at least so much.
     let first = |at_least: i32| -> i32 {
-        let (mut below, mut there) = (i64::from(i32::MIN), i64::from(i32::MAX));
+        let (mut below, mut there) = (-largest, largest);
         while there - below > 1 {
             let middle = (below + there).div_euclid(2);
-            if finisher.whole(middle as i32, filter) >= at_least { there = middle } else { below = middle }
+            if whole(middle) >= at_least { there = middle } else { below = middle }
         }
         there as i32
     };
-    Ok((first(least + 1) - 1, first(most), least, most))
+    Ok(Limits { low: first(least + 1) - 1, high: first(most), least, most })
 }
 
 /// None where the line misses a limit.
-fn line(finisher: &Finisher, filter: usize) -> Option<Line> {
+fn line(finisher: &Finisher, filter: usize, limits: Result<Limits, i32>) -> Option<Line> {
     let (_, finish) = finisher.parts();
     let scale = finish.scale.as_ref()?;
-    let (low, high, least, most) = match limits(finisher, filter) {
+    let Limits { low, high, least, most } = match limits {
         Ok(limits) => limits,
         Err(y) => return Some(Line::constant(y)),
     };
@@ -175,10 +188,10 @@ fn line(finisher: &Finisher, filter: usize) -> Option<Line> {
 }
 
 /// The line of equal steps: `ceil(16 * (sum - threshold) / size)` with a slope in so many bits as 32 (or 64) hold.
-fn step_line(finisher: &Finisher, filter: usize, wide: bool) -> Option<Line> {
+fn step_line(finisher: &Finisher, filter: usize, limits: Result<Limits, i32>, wide: bool) -> Option<Line> {
     let (filters, finish) = finisher.parts();
     let Activation::Steps(steps) = &finish.activation else { return None };
-    let (low, high, least, most) = match limits(finisher, filter) {
+    let Limits { low, high, least, most } = match limits {
         Ok(limits) => limits,
         Err(y) => return Some(Line::constant(y)),
     };

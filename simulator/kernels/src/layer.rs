@@ -119,9 +119,10 @@ impl Layer {
         let needed = [0, 1].map(|a| geometry.input_range(a, &conv[a], transposed));
         let context = Context { kernels, geometry, transposed, inputs, conv };
         let mut operator = Operator::new(kind, &context, &tile, weights)?;
-        let ending = Ending::new(Finisher::new(finish, tile.filters.len())?);
+        let largest = operator.largest_sums(&context, weights);
+        let ending = Ending::new(Finisher::new(finish, tile.filters.len())?, &largest);
         operator.end_with(&ending);
-        let terms = crate::pool::terms(&context, &operator, &ending, pool, weights);
+        let terms = crate::pool::terms(&context, &ending, pool, &largest);
         let ready = operator.ready(&context, &pad_pixel);
         Ok(Self { context, operator, ending, tile, terms, ready, pool, needed })
     }

@@ -4,8 +4,8 @@ use crate::ending::Ending;
 use crate::finish::Activation;
 use crate::isa::{BLOCK, Terms, Windows};
 use crate::layer::Scratch;
-use crate::operator::{Context, Input, Operator, at_least};
-use crate::{Layer, Output, Pool, Weights};
+use crate::operator::{Context, Input, at_least};
+use crate::{Layer, Output, Pool};
 
 /// Bytes of finished rows that are held at once, about.
 const ROWS: usize = 48 << 10;
@@ -27,13 +27,7 @@ impl Window {
 }
 
 /// What a sum over the map is made of, where 32 bits hold it whatever the input.
-pub(crate) fn terms(
-    context: &Context,
-    operator: &Operator,
-    ending: &Ending,
-    pool: Pool,
-    weights: Weights<'_>,
-) -> Option<Terms> {
+pub(crate) fn terms(context: &Context, ending: &Ending, pool: Pool, largest: &[i64]) -> Option<Terms> {
     let Pool::Global { after_activation } = pool else { return None };
     let (filters, finish) = ending.finisher().parts();
     let bias = |f: usize| finish.bias.get(f).copied().unwrap_or(0);
@@ -43,11 +37,9 @@ pub(crate) fn terms(
         (true, Activation::Clipped(max)) => (0, max.clone()),
         (true, _) => return None,
     };
-    // Sums of products are at most so large, each.
-    let largest = operator.largest_sum(context, weights)?;
     let positions = (context.geometry.conv[0] * context.geometry.conv[1]) as i64;
     let fits = (0..filters).all(|f| {
-        let term = largest + i64::from(bias(f)).abs();
+        let term = largest[f] + i64::from(bias(f)).abs();
         i32::try_from(term.saturating_mul(positions)).is_ok()
     });
     let (low, high) = ending.finisher().sum_bounds();

@@ -171,18 +171,17 @@ impl Operator {
         }
     }
 
-    /// What no sum of products exceeds.
-    pub(crate) fn largest_sum(&self, context: &Context, weights: Weights<'_>) -> Option<i64> {
-        let most = |weights: &[i8], filters: usize| {
-            let each = weights.chunks_exact((weights.len() / filters.max(1)).max(1));
-            each.map(|w| w.iter().map(|w| i64::from(*w).abs()).sum::<i64>()).max().unwrap_or(0)
-        };
+    /// What no sum of products of each filter exceeds, up or down.
+    pub(crate) fn largest_sums(&self, context: &Context, weights: Weights<'_>) -> Vec<i64> {
         let filters = match self {
             Operator::Matrix(matrix) => matrix.filters(),
             Operator::Depthwise(depthwise) => depthwise.filters(),
-            Operator::Spread(_) | Operator::Separable(_) => return None,
+            Operator::Spread(spread) => return vec![i32::MAX.into(); spread.filters()],
+            Operator::Separable(separable) => return vec![i32::MAX.into(); separable.filters()],
         };
-        Some(most(weights.main, filters) * context.inputs.largest)
+        let row = weights.main.len() / filters.max(1);
+        let row = |f: usize| weights.main[f * row..][..row].iter().map(|w| i64::from(*w).abs()).sum::<i64>();
+        (0..filters).map(|f| row(f) * context.inputs.largest).collect()
     }
 
     /// How the input gets ready.

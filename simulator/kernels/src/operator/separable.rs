@@ -26,6 +26,10 @@ impl Separable {
         Self { depthwise, pointwise, channels, signed, plain, narrow: middle <= i8::MAX.into() }
     }
 
+    pub(super) fn filters(&self) -> usize {
+        self.pointwise.filters()
+    }
+
     pub(super) fn width(&self) -> usize {
         self.pointwise.width()
     }

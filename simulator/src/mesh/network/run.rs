@@ -1,15 +1,18 @@
 //! One job through the layers.
 
 use akida_hal::format::{CnpEvent, FnpEvent};
-use akida_kernels::{Fifo, Output, RunError, Scratch, View, concat};
+use akida_kernels::{Bytes, Fifo, Output, RunError, Scratch, View, concat};
 
 use super::super::{MeshError, MeshInput, MeshOutput, Port, ReadMemory};
 use super::{From, LayerPlan, Merge, Network, Part, Work};
 
-/// Buffers of one job; kept for the next one.
+/// Bytes of a layer's tensors, of all jobs that are computed together, about.
+const TOGETHER: usize = 768 << 10;
+
+/// Buffers of some jobs; kept for the next ones.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
-    input: Vec<u8>,
+    input: Bytes,
     /// Outputs of layers, by index.
     outputs: Vec<Elements>,
     between: Between,
@@ -20,33 +23,37 @@ pub(super) struct Workspace {
 /// What stands between the outputs of layers and the input of the next.
 #[derive(Debug, Default)]
 struct Between {
-    fitted: [Vec<u8>; 2],
+    fitted: [Bytes; 2],
     merged: Elements,
 }
 
-/// Elements of one tensor: bytes, or words where they have more than 8 bits.
+/// Elements of one tensor of some samples: bytes, or words where they have more than 8 bits.
 #[derive(Debug, Default)]
 struct Elements {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     words: Vec<i32>,
 }
 
 impl Elements {
-    /// `len` elements of `bits`, all 0.
+    /// `len` elements of `bits`; what they are is of no meaning.
     fn clear(&mut self, bits: u8, len: usize) {
-        self.bytes.clear();
-        self.words.clear();
-        if bits > 8 { self.words.resize(len, 0) } else { self.bytes.resize(len, 0) }
+        self.bytes.resize(if bits > 8 { 0 } else { len });
+        self.words.resize(if bits > 8 { len } else { 0 }, 0);
     }
 
     fn output(&mut self) -> Output<'_> {
         if self.words.is_empty() { Output::Bytes(&mut self.bytes) } else { Output::Words(&mut self.words) }
     }
 
-    /// Puts the elements of one NP where they belong.
+    /// Puts the elements of one NP where they belong, of every sample.
     fn place(&mut self, tile: &Elements, part: &Part, layer: &LayerPlan) {
-        place(&mut self.bytes, &tile.bytes, part, layer);
-        place(&mut self.words, &tile.words, part, layer);
+        let (whole, part_len) = (layer.output.len(), part.tile.len());
+        for (whole, tile) in self.bytes.chunks_exact_mut(whole).zip(tile.bytes.chunks_exact(part_len)) {
+            place(whole, tile, part, layer);
+        }
+        for (whole, tile) in self.words.chunks_exact_mut(whole).zip(tile.words.chunks_exact(part_len)) {
+            place(whole, tile, part, layer);
+        }
     }
 }
 
@@ -64,32 +71,47 @@ fn place<T: Copy>(whole: &mut [T], tile: &[T], part: &Part, layer: &LayerPlan) {
 }
 
 impl Network {
+    /// Computes jobs together, layer by layer.
     pub(super) fn compute(
         &self,
-        input: MeshInput<'_>,
+        inputs: &[MeshInput<'_>],
         memory: &dyn ReadMemory,
         workspace: &mut Workspace,
-    ) -> Result<MeshOutput, MeshError> {
+    ) -> Result<Vec<MeshOutput>, MeshError> {
         let Workspace { input: given, outputs, between, tile, scratch } = workspace;
-        read_input(self.input, input, given)?;
+        let samples = inputs.len();
+        let len = self.input.len();
+        given.resize(len * samples);
+        for (input, into) in inputs.iter().zip(given.chunks_exact_mut(len)) {
+            read_input(self.input, *input, into)?;
+        }
         outputs.resize_with(self.layers.len(), Elements::default);
         for (index, layer) in self.layers.iter().enumerate() {
             let (before, rest) = outputs.split_at_mut(index);
             let tensor = |from: From| match from {
-                From::Input => (given.as_slice(), self.input.shape),
-                From::Layer(i) => (before[i].bytes.as_slice(), self.layers[i].output.shape),
+                From::Input => (&**given, self.input.shape),
+                From::Layer(i) => (&*before[i].bytes, self.layers[i].output.shape),
             };
-            layer.compute(tensor, between, memory, tile, scratch, &mut rest[0])?;
+            layer.compute(samples, tensor, between, memory, tile, scratch, &mut rest[0])?;
         }
         let port = self.output();
         let made = &outputs[self.output_layer];
-        let values = if port.bits > 8 {
-            made.words.clone()
-        } else {
-            let value = |&b: &u8| if port.signed { i32::from(b.cast_signed()) } else { i32::from(b) };
-            made.bytes.iter().map(value).collect()
-        };
-        Ok(MeshOutput { port, format: self.format, source: self.source, values })
+        let value = |&b: &u8| if port.signed { i32::from(b.cast_signed()) } else { i32::from(b) };
+        let all = (0..samples).map(|sample| {
+            let part = sample * port.len()..(sample + 1) * port.len();
+            let values = match port.bits {
+                9.. => made.words[part].to_vec(),
+                _ => made.bytes[part].iter().map(value).collect(),
+            };
+            MeshOutput { port, format: self.format, source: self.source, values }
+        });
+        Ok(all.collect())
+    }
+
+    /// How many jobs are best computed together: as many as find room in a second-level cache.
+    pub(super) fn at_once(&self) -> usize {
+        let largest = self.layers.iter().map(|l| l.input.iter().product::<usize>() + l.output.len()).max();
+        (TOGETHER / largest.unwrap_or(1).max(1)).max(1)
     }
 }
 
@@ -102,8 +124,10 @@ struct Inbound<'a> {
 }
 
 impl LayerPlan {
+    #[expect(clippy::too_many_arguments, reason = "the workspace, taken apart")]
     fn compute<'a>(
         &self,
+        samples: usize,
         tensor: impl Fn(From) -> (&'a [u8], [usize; 3]),
         between: &mut Between,
         memory: &dyn ReadMemory,
@@ -115,7 +139,7 @@ impl LayerPlan {
         let Between { fitted: [first, second], merged } = between;
         let fitted = |from: From, buffer| {
             let (data, shape) = tensor(from);
-            fit(data, shape, self.input, buffer)
+            fit(data, shape, self.input, samples, buffer)
         };
         let inbound = match &self.inbound {
             Merge::One(a) => Inbound { bytes: fitted(*a, first), words: &[] },
@@ -127,19 +151,20 @@ impl LayerPlan {
             }
             Merge::Concat(a, b) => {
                 let (a, b) = (fitted(*a, first), fitted(*b, second));
-                let positions = self.input[0] * self.input[1];
+                let positions = self.input[0] * self.input[1] * samples;
                 merged.clear(8, a.len() + b.len());
                 concat(a, a.len() / positions, b, b.len() / positions, &mut merged.bytes).map_err(wrong)?;
                 Inbound { bytes: &merged.bytes, words: &[] }
             }
         };
-        output.clear(self.output.bits, self.output.len());
+        output.clear(self.output.bits, self.output.len() * samples);
         match &self.fifo {
-            None => self.run(inbound, memory, tile, scratch, output),
+            None => self.run(samples, inbound, memory, tile, scratch, output),
+            // Jobs of networks with frames come one by one.
             Some(fifo) => {
                 let mut fifo = fifo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let bytes = Fifo::push(&mut fifo, inbound.bytes).map_err(wrong)?;
-                self.run(Inbound { bytes, words: &[] }, memory, tile, scratch, output)
+                self.run(1, Inbound { bytes, words: &[] }, memory, tile, scratch, output)
             }
         }
     }
@@ -151,6 +176,7 @@ impl LayerPlan {
     /// Every NP's tile, one after another.
     fn run(
         &self,
+        samples: usize,
         inbound: Inbound<'_>,
         memory: &dyn ReadMemory,
         tile: &mut Elements,
@@ -164,24 +190,30 @@ impl LayerPlan {
             let target = if alone {
                 &mut *output
             } else {
-                tile.clear(self.output.bits, part.tile.len());
+                tile.clear(self.output.bits, part.tile.len() * samples);
                 &mut *tile
             };
             match &part.work {
                 Work::Map(layer) => {
                     let [height, width, _] = self.input;
-                    let channels = inbound.bytes.len() / (height * width);
-                    let view = View::whole(inbound.bytes, [height, width, channels]).map_err(wrong)?;
+                    let channels = inbound.bytes.len() / (height * width * samples);
+                    let view = View::batch(inbound.bytes, [height, width, channels], samples).map_err(wrong)?;
                     layer.run(&view, scratch, target.output()).map_err(wrong)?;
                 }
-                Work::Dense(first, layer) => dense(layer, *first, inbound, scratch, target).map_err(wrong)?,
+                Work::Dense(first, layer) => dense(layer, *first, samples, inbound, scratch, target).map_err(wrong)?,
                 Work::External(external) => {
                     let layer = external.layer(part.np, memory)?;
-                    dense(&layer, external.first_input, inbound, scratch, target).map_err(wrong)?;
+                    dense(&layer, external.first_input, samples, inbound, scratch, target).map_err(wrong)?;
                 }
                 Work::Pass => {
-                    take(&mut target.bytes, inbound.bytes, part, self.input);
-                    take(&mut target.words, inbound.words, part, self.input);
+                    let len = part.tile.len();
+                    let whole = (inbound.bytes.len().max(inbound.words.len()) / samples).max(1);
+                    for (tile, whole) in target.bytes.chunks_exact_mut(len).zip(inbound.bytes.chunks_exact(whole)) {
+                        take(tile, whole, part, self.input);
+                    }
+                    for (tile, whole) in target.words.chunks_exact_mut(len).zip(inbound.words.chunks_exact(whole)) {
+                        take(tile, whole, part, self.input);
+                    }
                 }
             }
             if !alone {
@@ -195,13 +227,28 @@ impl LayerPlan {
 fn dense(
     layer: &akida_kernels::Layer,
     first: usize,
+    samples: usize,
     inbound: Inbound<'_>,
     scratch: &mut Scratch,
     target: &mut Elements,
 ) -> Result<(), RunError> {
     let inputs = layer.inputs();
-    let held = inbound.bytes.get(first..first + inputs).unwrap_or(&[]);
-    layer.run(&View::whole(held, [1, 1, inputs])?, scratch, target.output())
+    let each = inbound.bytes.len() / samples.max(1);
+    if each == inputs {
+        return layer.run(&View::batch(inbound.bytes, [1, 1, inputs], samples)?, scratch, target.output());
+    }
+    let made = layer.tile().len();
+    for sample in 0..samples {
+        let held = inbound.bytes.get(sample * each + first..sample * each + first + inputs).unwrap_or(&[]);
+        let view = View::whole(held, [1, 1, inputs])?;
+        let mut whole = target.output();
+        let output = match &mut whole {
+            Output::Bytes(bytes) => Output::Bytes(&mut bytes[sample * made..][..made]),
+            Output::Words(words) => Output::Words(&mut words[sample * made..][..made]),
+        };
+        layer.run(&view, scratch, output)?;
+    }
+    Ok(())
 }
 
 /// The elements of one NP's tile, out of the tensor it passes on.
@@ -219,32 +266,34 @@ fn take<T: Copy>(tile: &mut [T], whole: &[T], part: &Part, [_, width, channels]:
     }
 }
 
-/// A tensor as a layer holds it: rows and columns outside its input are dropped, those nobody sent are 0.
-fn fit<'a>(data: &'a [u8], from: [usize; 3], to: [usize; 3], buffer: &'a mut Vec<u8>) -> &'a [u8] {
+/// Tensors as a layer holds them: rows and columns outside its input are dropped, those nobody sent are 0.
+fn fit<'a>(data: &'a [u8], from: [usize; 3], to: [usize; 3], samples: usize, buffer: &'a mut Bytes) -> &'a [u8] {
     let channels = from[2];
     if from[..2] == to[..2] {
         return data;
     }
-    buffer.clear();
-    buffer.resize(to[0] * to[1] * channels, 0);
+    let (given, held) = (from[0] * from[1] * channels, to[0] * to[1] * channels);
+    buffer.resize(held * samples);
+    buffer.fill(0);
     let len = from[1].min(to[1]) * channels;
-    let rows = data.chunks_exact(from[1] * channels).zip(buffer.chunks_exact_mut(to[1] * channels));
-    for (from, to) in rows {
-        to[..len].copy_from_slice(&from[..len]);
+    for (data, buffer) in data.chunks_exact(given).zip(buffer.chunks_exact_mut(held)) {
+        let rows = data.chunks_exact(from[1] * channels).zip(buffer.chunks_exact_mut(to[1] * channels));
+        for (from, to) in rows {
+            to[..len].copy_from_slice(&from[..len]);
+        }
     }
     buffer
 }
 
 /// A job's input as a dense tensor.
-fn read_input(port: Port, input: MeshInput<'_>, into: &mut Vec<u8>) -> Result<(), MeshError> {
+fn read_input(port: Port, input: MeshInput<'_>, into: &mut [u8]) -> Result<(), MeshError> {
     let [height, width, channels] = port.shape;
-    into.clear();
     match input {
         MeshInput::Dense(bytes) => {
             if bytes.len() != port.len() {
                 return Err(MeshError::InputLength { unit: "bytes", got: bytes.len(), expected: port.len() });
             }
-            into.extend_from_slice(bytes);
+            into.copy_from_slice(bytes);
         }
         MeshInput::CnpEvents(words) | MeshInput::FnpEvents(words) => {
             let (events, odd) = words.as_chunks::<2>();
@@ -255,7 +304,7 @@ fn read_input(port: Port, input: MeshInput<'_>, into: &mut Vec<u8>) -> Result<()
                     expected: words.len() + 1,
                 });
             }
-            into.resize(port.len(), 0);
+            into.fill(0);
             for &event in events {
                 let (at, value) = match input {
                     MeshInput::FnpEvents(_) => {
@@ -282,6 +331,10 @@ fn read_input(port: Port, input: MeshInput<'_>, into: &mut Vec<u8>) -> Result<()
         (0, (1i16 << port.bits) - 1)
     };
     let value = |b: u8| if port.signed { i16::from(b.cast_signed()) } else { i16::from(b) };
+    // Bytes are all values of 8 bits.
+    if port.bits == 8 {
+        return Ok(());
+    }
     match into.iter().position(|&b| !(low..=high).contains(&value(b))) {
         None => Ok(()),
         Some(index) => Err(MeshError::InputValue { index, value: value(into[index]), bits: port.bits }),
