@@ -77,8 +77,8 @@ bitflags::bitflags! {
     }
 }
 
-/// SRAM of one NP in bytes. The sizes are not public: these are ours (docs/silicon.md), from the 100 KB per NP that an
-/// AKD1500 datasheet is quoted with.
+/// SRAM of one NP in bytes, as `akida_hal::np` packs it. The sizes are not public: [`SRAM_1`] is deduced from published NP
+/// counts, [`SRAM_2`] is ours, from the 100 KB per NP that an AKD1500 datasheet is quoted with (docs/silicon.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SramSizes {
     /// Inbound packet SRAM: the input tile an NP works on.
@@ -116,9 +116,14 @@ pub struct Mesh {
     pub sram: SramSizes,
 }
 
-/// Ours: see [`SramSizes`].
-pub const SRAM: SramSizes =
+/// Ours, for Akida 2.0: see [`SramSizes`].
+pub const SRAM_2: SramSizes =
     SramSizes { packet: 32 * 1024, filter: 64 * 1024, parameter: 8 * 1024, lut: 4 * 1024, hrc: 64 * 1024 };
+
+/// Deduced, for Akida 1.0, from the NP counts the vendor publishes for thirteen networks (docs/mapping.md): 83,840 weights of
+/// 4 bits, which is what 64 KiB hold in words of 100 bits for 16 weights (hardware.md 9.1, targets.md 4.3), and inputs of
+/// 40 KiB. The others are ours.
+pub const SRAM_1: SramSizes = SramSizes { packet: 40 * 1024, filter: 655 * 64, ..SRAM_2 };
 
 fn node(nps: &mut Vec<(NpAddress, NpTypes)>, column: u8, row: u8, types: [NpTypes; 4]) {
     nps.extend((0..4u8).zip(types).map(|(id, t)| (NpAddress { column, row, id }, t)));
@@ -196,7 +201,8 @@ impl Mesh {
     ) -> Self {
         nps.sort_by_key(|(address, _)| *address);
         let at = |id| NpAddress { column: dma.0, row: dma.1, id };
-        Self { version, columns, rows, dma_event: at(0), dma_config: at(1), nps, hrc: true, skip_channels, sram: SRAM }
+        let sram = if version.generation() == 1 { SRAM_1 } else { SRAM_2 };
+        Self { version, columns, rows, dma_event: at(0), dma_config: at(1), nps, hrc: true, skip_channels, sram }
     }
 }
 
