@@ -419,8 +419,9 @@ fn decode_events(port: &OutputPort, payload: &[u8], values: &mut OutputValues) -
             }
             OutputKind::HrcEvents => {
                 let e = CnpEvent::decode(words);
-                let at = [e.second, e.first, e.channel].map(u32::from);
-                (at, e.value.into(), hrc_potential(words))
+                // Activations have the coordinates exchanged, potentials have those of a CNP (hardware.md 12.2).
+                let [row, column] = if port.bits > 8 { [e.first, e.second] } else { [e.second, e.first] };
+                ([row, column, e.channel].map(u32::from), e.value.into(), hrc_potential(words))
             }
             OutputKind::CnpEvents | OutputKind::Dense => {
                 let e = CnpEvent::decode(words);

@@ -3,6 +3,7 @@
 //! Data flows one way: model, mapping, program, board. This crate never names a kind of board.
 
 pub mod edge;
+pub mod estimate;
 pub mod hybrid;
 pub mod mapping;
 pub mod model;

@@ -5,6 +5,7 @@ pub mod akida1_nets;
 pub mod conformance;
 pub mod faults;
 pub mod generate;
+pub mod published;
 pub mod suite;
 pub mod transfers;
 pub mod zoo;

@@ -101,9 +101,9 @@ fn networks_of_the_zoo_run_hardware_only() {
         (several(zoo::lenet), [1, 1]),
         (several(|t| zoo::ds_cnn(t, 12)), [1, 1]),
         (several(zoo::vgg_utkface), [1, 1]),
-        (several(zoo::vgg), [1, 3]),
+        (several(zoo::vgg), [2, 3]),
         (several(|t| zoo::mobilenet_v1(t, 1, 96, 100)), [1, 1]),
-        (several(|t| zoo::akidanet(t, 4, 96, 100)), [1, 2]),
+        (several(|t| zoo::akidanet(t, 4, 96, 100)), [1, 3]),
     ] {
         for ((target, board), passes) in CHIPS.into_iter().zip(passes) {
             let (mut device, model) = (open(board), make(target));

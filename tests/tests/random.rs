@@ -50,7 +50,9 @@ fn run(target: Target, seed: u64, tally: &Mutex<Tally>) -> Result<(), String> {
         Target::Akd1500 => BoardModel::Akd1500,
         Target::Akida2 => random.one(&[BoardModel::Akida2TwoNodes, BoardModel::Akida2SixNodes]),
     };
-    let mode = random.one(&[Mode::Minimal, Mode::AllNps]);
+    // Akida 2.0 has no passes, which is what the third mode is about.
+    let modes = [Mode::Minimal, Mode::AllNps, Mode::HwPr];
+    let mode = random.one(if target == Target::Akida2 { &modes[..2] } else { &modes });
     let sequences = random.one(&[Sequences::All, Sequences::All, Sequences::Auto]);
     // All tensors need a program each: one network in four.
     let detail = if random.once_in(4) { Detail::AllTensors } else { Detail::Outputs };

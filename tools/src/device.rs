@@ -14,11 +14,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use akida_hal::mesh::Mesh;
 use akida_hal::node::NodeTransport;
 use akida_hal::sysfs::{Sysfs, is_address};
 use akida_hal::vfio::VfioBoard;
 use akida_hal::vfio_user::{Dma, RemoteBoard};
 use akida_hal::{Board, Transport};
+use akida_runtime::mapping::MapError;
 use akida_runtime::model::Target;
 use akida_simulator::{Clock, FaultPlan, Model as SimModel, SimBoard, SimSpec, UnknownModel};
 
@@ -150,6 +152,16 @@ pub fn open(
     let clock = if simulation.real_time { Clock::Threaded } else { Clock::Stepped };
     let spec = SimSpec::new(model).with_faults(simulation.faults.clone().unwrap_or_default()).with_clock(clock);
     Ok(Road::Board(Arc::new(SimBoard::open(&spec)?)))
+}
+
+/// Refuses a network made for another chip than a board has, before the board is touched.
+pub fn refuse_other_target(board: &dyn Board, name: &str, made_for: Target) -> Result<(), Failure> {
+    let version = Mesh::of(board.identity().chip).version;
+    let found = Target::of(version);
+    match found == made_for {
+        true => Ok(()),
+        false => Err(MapError::Target { name: name.to_owned(), made_for, found, version }.into()),
+    }
 }
 
 /// Why `auto` does not take a PCI board of the right chip.

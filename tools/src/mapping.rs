@@ -1,6 +1,6 @@
 //! Arguments that decide how a model is put on a mesh; the same for `akida-convert map` and `akida-run`.
 
-use akida_runtime::mapping::{MapOptions, Mode, Sequences};
+use akida_runtime::mapping::{InputRoad, MapOptions, Mode, OutputForm, Sequences};
 use clap::ValueEnum;
 
 /// How to map.
@@ -16,6 +16,34 @@ pub struct MappingArgs {
     /// Which layers go to the board where the host could compute them as well
     #[arg(long, default_value = "auto", value_name = "HOW")]
     pub sequences: Which,
+    /// How inputs enter the board
+    #[arg(long, default_value = "auto", value_name = "HOW")]
+    pub input_as: InputAs,
+    /// How outputs leave the board; results are the same
+    #[arg(long, default_value = "dense", value_name = "HOW")]
+    pub output_as: OutputAs,
+}
+
+/// `--input-as`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum InputAs {
+    /// Images dense, everything else as events where these can say where an element is
+    #[default]
+    Auto,
+    /// Every element
+    Dense,
+    /// Only what is not 0, as events; an image for the HRC has to be dense
+    Events,
+}
+
+/// `--output-as`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputAs {
+    /// Every element
+    #[default]
+    Dense,
+    /// Only what is not 0, as events
+    Events,
 }
 
 /// `--nps`
@@ -54,6 +82,15 @@ impl MappingArgs {
             sequences: match self.sequences {
                 Which::Auto => Sequences::Auto,
                 Which::All => Sequences::All,
+            },
+            input: match self.input_as {
+                InputAs::Auto => InputRoad::Auto,
+                InputAs::Dense => InputRoad::Dense,
+                InputAs::Events => InputRoad::Events,
+            },
+            output: match self.output_as {
+                OutputAs::Dense => OutputForm::Dense,
+                OutputAs::Events => OutputForm::Events,
             },
             ..MapOptions::default()
         }

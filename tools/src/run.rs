@@ -1,5 +1,6 @@
 //! `akida-run`: samples in, a board, results out.
 
+mod activity;
 mod args;
 mod bench;
 mod engine;
@@ -85,7 +86,13 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
             .collect(),
         accuracy: labels.as_ref().map(|l| accuracy(scores, l)).transpose()?,
         throughput: Throughput::new(feed.len(), results.elapsed),
-        statistics: args.statistics.then(|| Statistics::new(&results.statistics, !args.real_time)),
+        statistics: match args.statistics {
+            true => Some(Statistics {
+                activity: engine.activity(&feed, &results)?,
+                ..Statistics::new(&results.statistics, !args.real_time)
+            }),
+            false => None,
+        },
         verify,
     };
 

@@ -2,9 +2,11 @@
 
 use crate::descriptor::{HrcDescriptor, JobId, MAX_EVENTS};
 use crate::mesh::{Mesh, NpAddress, NpTypes};
-use crate::packet::packets;
+use crate::np::sram::UNIT_WORDS;
+use crate::packet::{PacketHeader, Target, Uid, packets};
 use crate::program::{InputKind, Program};
-use crate::regs::{dma, epg};
+use crate::program_file::Encoding;
+use crate::regs::{self, dma, epg};
 use crate::{Error, Result};
 
 /// Coordinates of events have 12 bits, so no dimension is larger (hardware.md section 20, trap 24).
@@ -32,9 +34,14 @@ pub fn check(board: &str, mesh: &Mesh, program: &Program) -> Result<()> {
         let slots = program.passes.len() as u64 * tracks_per_pass(program) as u64;
         limit("number of config descriptors", slots, dma::MAX_SLOTS.into())?;
     }
+    // What is where in memories, only our own encoding tells; registers are the same in all.
+    let ours = Encoding::of(program) == Encoding::Ours;
     for (pass, p) in program.passes.iter().enumerate() {
         for (track, t) in p.tracks.iter().enumerate() {
             check_track(board, mesh, pass, track, &t.words)?;
+            if ours {
+                check_memories(mesh, &t.words)?;
+            }
         }
         for external in &p.external {
             at_least_one("external weight length", external.words.len() as u64)?;
@@ -100,6 +107,33 @@ fn check_track(board: &str, mesh: &Mesh, pass: usize, track: usize, words: &[u32
                 return Err(Error::ProgramTarget { board, np, pass, track, word: packet.offset });
             }
         }
+        let PacketHeader { uid, start, len, target } = packet.header;
+        if uid == Uid::Registers && target != Target::Hrc {
+            limit("register index of a packet", u64::from(start) + u64::from(len), regs::np::COUNT as u64)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the packets of a checked track stay inside the memories of `akida_hal::np`.
+fn check_memories(mesh: &Mesh, words: &[u32]) -> Result<()> {
+    let sram = &mesh.sram;
+    for packet in packets(words).flatten() {
+        let PacketHeader { uid, start, len, target } = packet.header;
+        let (bytes, unit) = match (uid, target == Target::Hrc) {
+            (Uid::CnpFilter, true) => (sram.hrc, UNIT_WORDS),
+            (Uid::CnpFilter | Uid::FnpWeights, false) => (sram.filter, UNIT_WORDS),
+            (Uid::Thresholds, false) => (sram.parameter, 1),
+            (Uid::PacketSram, false) => (sram.packet, 1),
+            (Uid::Lut, false) if mesh.version.generation() > 1 => (sram.lut, 1),
+            (Uid::Registers, _) => (regs::np::COUNT as u32 * 4, 1),
+            _ => (0, 1),
+        };
+        limit(
+            "end of a packet in an SRAM, in words",
+            u64::from(start) * unit as u64 + u64::from(len),
+            (bytes / 4).into(),
+        )?;
     }
     Ok(())
 }

@@ -236,15 +236,16 @@ impl NpLayer {
     /// Bytes of packet SRAM: merge records, and the window of inputs (times the frames of a temporal layer), or the
     /// inputs of a dense layer, bit-packed. The HRC has none of this: its input streams through.
     pub fn packet_bytes(&self) -> usize {
-        let elements = if self.op == Op::Dense {
-            usize::from(self.inputs.len)
-        } else {
-            [self.in_rows.len, self.in_columns.len, self.input[2], u16::from(self.fifo.max(1))]
-                .into_iter()
-                .map(usize::from)
-                .product()
-        };
-        (self.merge_words() + packed_words(elements, self.input_bits)) * 4
+        (self.merge_words() + packed_words(self.held_inputs(), self.input_bits)) * 4
+    }
+
+    /// Elements of the inputs this NP holds: its window, times the frames of a FIFO; inputs of a dense layer.
+    pub fn held_inputs(&self) -> usize {
+        if self.op == Op::Dense {
+            return usize::from(self.inputs.len);
+        }
+        let sides = [self.in_rows.len, self.in_columns.len, self.input[2], u16::from(self.fifo.max(1))];
+        sides.into_iter().map(usize::from).product()
     }
 
     /// Words of HRC SRAM: kernels, records, look-up table, each from an address unit.

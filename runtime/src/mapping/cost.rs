@@ -13,9 +13,9 @@
 use akida_hal::mesh::Mesh;
 
 use super::place::Seat;
-use super::split::{np_layer, sram_use};
+use super::split::{self, np_layer, sram_use};
 use super::stage::Stage;
-use super::{HardwareSequence, passes};
+use super::{HardwareSequence, SramUse};
 
 /// What host kernels do at least.
 pub const HOST_MACS_PER_SECOND: u64 = 2_000_000_000;
@@ -46,18 +46,37 @@ pub fn not_worth(sequences: &[&HardwareSequence], batch: usize) -> Option<NotWor
     (macs < threshold).then_some(NotWorth { index, macs, threshold })
 }
 
-/// Cycles to configure a mesh, per word: 999,868 for a program of 1,361,244 bytes (targets.md 4.4, 5.2).
-pub const CYCLES_PER_PROGRAM_WORD: u64 = 3;
+/// Cycles of an NP for a thousand multiply-adds and for a thousand inputs it holds, with half of its inputs 0; cycles to
+/// configure a mesh between two passes, per word. Calibrated on the vendor's figures of the AKD1500 (docs/estimates.md).
+pub const CYCLES_PER_1000_MACS: u64 = 149;
+/// See [`CYCLES_PER_1000_MACS`].
+pub const CYCLES_PER_1000_INPUTS: u64 = 6750;
+/// See [`CYCLES_PER_1000_MACS`].
+pub const CYCLES_PER_PROGRAM_WORD: u64 = 15;
 
-/// Rough cycles of a pass, to compare ways to cut: the busiest NP's multiply-adds of each layer, one a cycle, and, unless
-/// it is the only pass, the words it is configured with.
+/// Thousandths of a cycle that a part takes an NP when half of its inputs are 0; the HRC, an input a cycle (ours).
+pub fn part_millicycles(hrc: bool, macs: u64, inputs: u64) -> u64 {
+    if hrc { inputs * 1000 } else { macs * CYCLES_PER_1000_MACS + inputs * CYCLES_PER_1000_INPUTS }
+}
+
+/// Words an NP is configured with: registers, memories, headers of packets.
+pub fn configured_words(used: &SramUse) -> u64 {
+    u64::from(used.filter + used.parameter + used.lut) / 4 + akida_hal::np::registers::COUNT as u64 + 8
+}
+
+/// Estimated cycles of a pass, to compare ways to cut: those of the busiest NP of each layer, added up, and, unless it is
+/// the only pass, of its configuration.
 pub fn pass_cycles(stages: &[Stage], seats: &[Seat], mesh: &Mesh, only: bool) -> u64 {
     let generation = mesh.version.generation();
-    let words = |seat: &Seat| {
+    let (mut busiest, mut words) = (vec![0; stages.len()], 0);
+    for seat in seats {
         let stage = &stages[seat.stage];
-        let used = sram_use(&np_layer(stage, &seat.part), stage.is_hrc(), generation);
-        u64::from(used.filter + used.parameter + used.lut) / 4 + akida_hal::np::registers::COUNT as u64 + 8
-    };
-    let configured = if only { 0 } else { seats.iter().map(words).sum() };
-    passes::busiest(stages, seats) + configured * CYCLES_PER_PROGRAM_WORD
+        let part = np_layer(stage, &seat.part);
+        let macs = split::macs(stage, &seat.part);
+        let cycles = part_millicycles(stage.is_hrc(), macs, part.held_inputs() as u64);
+        busiest[seat.stage] = cycles.max(busiest[seat.stage]);
+        words += configured_words(&sram_use(&part, stage.is_hrc(), generation));
+    }
+    let configured = if only { 0 } else { words * CYCLES_PER_PROGRAM_WORD };
+    busiest.iter().sum::<u64>() / 1000 + configured
 }

@@ -7,6 +7,7 @@ use akida_hal::mesh::{Mesh, NpAddress, NpTypes};
 
 use super::explain::{components, layers, role, span, why};
 use super::{HardwareSequence, HostStep, Mapping, PassPlan, Placed, Sequence};
+use crate::estimate::{Densities, estimate};
 use crate::model::Model;
 
 /// Side of one NP, and the space around the four of a node.
@@ -49,9 +50,14 @@ impl Mapping {
         writeln!(
             out,
             "<p class=\"k\">Each square is a node of four NPs; a coloured NP holds a part of the layer with that number. Bars: input \
-             packets, weights, parameters, of the SRAM there is. SRAM sizes are this project's (docs/silicon.md). Point at an NP for \
+             packets, weights, parameters, of the SRAM there is. SRAM sizes are not public (docs/silicon.md). Point at an NP for \
              its part.</p>"
         )?;
+        if let Ok(estimate) = estimate(model, self, &Densities::assumed(model)) {
+            for line in estimate.text().lines() {
+                writeln!(out, "<p class=\"k\">{}</p>", escape(line))?;
+            }
+        }
         for (number, sequence) in self.sequences.iter().enumerate() {
             match sequence {
                 Sequence::Hardware(h) => self.hardware_html(out, model, number, h)?,

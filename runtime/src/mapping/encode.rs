@@ -45,8 +45,14 @@ const CHUNK_WORDS: usize = 8192;
 /// Words of one config descriptor's input: 16 bits (hardware.md 8.3).
 const MAX_TRACK_WORDS: usize = u16::MAX as usize;
 
-/// Encodes one pass, whose last stage's output leaves the mesh.
-pub fn pass(model: &Model, stages: &[Stage], seats: &[Seat], mesh: &Mesh) -> Result<(PassPlan, Pass), MapError> {
+/// Encodes one pass, whose last stage's output leaves the mesh in the form `leaves`.
+pub fn pass(
+    model: &Model,
+    stages: &[Stage],
+    seats: &[Seat],
+    mesh: &Mesh,
+    leaves: OutputFormat,
+) -> Result<(PassPlan, Pass), MapError> {
     let output = stages.len().saturating_sub(1);
     let generation = mesh.version.generation();
     let (mut plan, mut pass) = (PassPlan::default(), Pass::default());
@@ -54,7 +60,7 @@ pub fn pass(model: &Model, stages: &[Stage], seats: &[Seat], mesh: &Mesh) -> Res
         let stage = &stages[seat.stage];
         let failed =
             |source: EncodeError| MapError::Encode { layer: stage.layer.name.clone(), np: seat.np.to_string(), source };
-        let part = configured(stages, seat, output);
+        let part = configured(stages, seat, output, leaves);
         let values = Values { model, stage, part: &part, seat, generation };
         let words = values.track().map_err(failed)?;
         if part.external.is_some() {
@@ -75,21 +81,19 @@ pub fn pass(model: &Model, stages: &[Stage], seats: &[Seat], mesh: &Mesh) -> Res
     Ok((plan, pass))
 }
 
-/// The program of a sequence: `first` are the stages of its first pass, `last` is the stage whose output leaves.
-pub fn program(first: &[Stage], last: &Stage, passes: Vec<Pass>, input: &Tensor, mesh: &Mesh) -> Program {
+/// The program of a sequence: `first` are the stages of its first pass, `last` is the stage whose output leaves; `roads` are
+/// what [`super::ports`] says of both ends.
+pub fn program(
+    first: &[Stage],
+    last: &Stage,
+    passes: Vec<Pass>,
+    input: &Tensor,
+    roads: (InputKind, OutputKind),
+    mesh: &Mesh,
+) -> Program {
     let u32s = |shape: [usize; 3]| shape.map(|n| n as u32);
     let hrc = first.iter().any(Stage::is_hrc);
-    let [height, width, channels] = input.shape;
-    // The ranges of input events: 12 bits of row and column, 11 of channel, one position kept for the dummy event.
-    let kind = if hrc {
-        InputKind::Dense
-    } else if height < 4096 && width < 4096 && channels < 2048 {
-        InputKind::CnpEvents
-    } else if height == 1 && width == 1 {
-        InputKind::FnpEvents
-    } else {
-        InputKind::Dense
-    };
+    let [height, width, _] = input.shape;
     let passes = if passes.len() > 1 { passes.into_iter().map(joined).collect() } else { passes };
     Program {
         version: mesh.version,
@@ -97,14 +101,14 @@ pub fn program(first: &[Stage], last: &Stage, passes: Vec<Pass>, input: &Tensor,
             shape: u32s(input.shape),
             bits: input.bits,
             signed: input.signed,
-            kind,
+            kind: roads.0,
             window: if hrc { [height as u32, width as u32] } else { [0, 0] },
         },
         output: OutputPort {
             shape: u32s(last.output()),
             bits: last.output_bits,
             signed: last.output_signed,
-            kind: OutputKind::Dense,
+            kind: roads.1,
         },
         passes,
         // Stage 0 has layer id 1, which is what these words send the input to.
@@ -137,7 +141,7 @@ fn source(feed: Feed) -> Source {
 }
 
 /// The NP configuration of a seat, with ids.
-fn configured(stages: &[Stage], seat: &Seat, output: usize) -> NpLayer {
+fn configured(stages: &[Stage], seat: &Seat, output: usize, leaves: OutputFormat) -> NpLayer {
     let stage = &stages[seat.stage];
     let consumer = stages.iter().position(|s| s.inbound.feeds().any(|f| f == Feed::Stage(seat.stage)));
     NpLayer {
@@ -149,7 +153,7 @@ fn configured(stages: &[Stage], seat: &Seat, output: usize) -> NpLayer {
         },
         destination: match consumer {
             Some(next) if seat.stage != output => Destination::Layer(layer_id(next)),
-            _ => Destination::Output(OutputFormat::Dense),
+            _ => Destination::Output(leaves),
         },
         external: (seat.kind == NpTypes::FNP2).then_some(seat.np.id),
         pad_value: pad_value(stage),

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 
 use akida_hal::mesh::Mesh;
 use akida_hal::np::{NpLayer, Op, Span};
+use akida_hal::program::{InputKind, OutputKind, Program};
 use serde_json::{Value, json};
 
 use super::stage::Role;
 use super::{HardwareOutput, HardwareSequence, HostStep, Mapping, PassPlan, Placed, Sequence};
+use crate::estimate::{Densities, estimate};
 use crate::model::Model;
 
 /// One hardware layer of a pass: the parts that share a layer id.
@@ -89,6 +91,8 @@ fn hardware_text(
         sequence.bytes(),
         sequence.macs()
     )?;
+    let Program { input, output, .. } = &sequence.program;
+    writeln!(out, "  in: {}; out: {}", input_road(input.kind), output_form(output.kind))?;
     for (number, pass) in sequence.passes.iter().enumerate() {
         if sequence.passes.len() > 1 {
             writeln!(out, " pass {number}")?;
@@ -124,6 +128,25 @@ fn hardware_text(
     Ok(())
 }
 
+/// How the input of a program enters.
+pub fn input_road(kind: InputKind) -> &'static str {
+    match kind {
+        InputKind::Dense => "dense",
+        InputKind::CnpEvents => "CNP events",
+        InputKind::FnpEvents => "FNP events",
+    }
+}
+
+/// How its output leaves.
+pub fn output_form(kind: OutputKind) -> &'static str {
+    match kind {
+        OutputKind::Dense => "dense",
+        OutputKind::CnpEvents => "CNP events",
+        OutputKind::FnpEvents => "FNP events",
+        OutputKind::HrcEvents => "HRC events",
+    }
+}
+
 impl Mapping {
     /// For people.
     pub fn text(&self, model: &Model) -> String {
@@ -152,6 +175,9 @@ impl Mapping {
         for remark in &self.remarks {
             writeln!(out, "note: {}: {}", model.layers[remark.layer].name, remark.text)?;
         }
+        if let Ok(estimate) = estimate(model, self, &Densities::assumed(model)) {
+            out.write_str(&estimate.text())?;
+        }
         Ok(())
     }
 
@@ -174,6 +200,8 @@ impl Mapping {
                     "on": "hardware",
                     "layers": h.layers.iter().map(|&l| name(l)).collect::<Vec<_>>(),
                     "program_bytes": h.bytes(),
+                    "input_as": input_road(h.program.input.kind),
+                    "output_as": output_form(h.program.output.kind),
                     "macs": h.macs(),
                     "slices": match h.output { HardwareOutput::Slices { slices, .. } => slices, HardwareOutput::Tensor(_) => 1 },
                     "passes": h.passes.iter().map(|pass| layers(pass).into_iter().map(|parts| json!({
@@ -195,6 +223,8 @@ impl Mapping {
                 "hrc": self.mesh.sram.hrc,
             },
             "sequences": sequences,
+            // Null where nothing is published to calibrate on.
+            "estimate": estimate(model, self, &Densities::assumed(model)).ok(),
             "remarks": self.remarks.iter().map(|r| json!({ "layer": name(r.layer), "text": r.text })).collect::<Vec<_>>(),
         })
     }

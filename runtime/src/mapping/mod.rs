@@ -11,6 +11,7 @@
 //! | [`split`] | a stage cut by filters, rows, columns or inputs so that each part fits one NP |
 //! | [`place`] | which NP holds which part |
 //! | [`passes`] | the stages of a sequence cut into passes where one does not hold them |
+//! | [`ports`] | how inputs enter and outputs leave: dense or as events |
 //! | [`encode`] | parts as registers and SRAM packets |
 //! | [`sequences`] | the model cut into hardware and host sequences |
 //! | [`cost`] | when another hardware sequence is worth its reprogramming |
@@ -27,6 +28,7 @@ pub mod geometry;
 pub mod limits;
 pub mod passes;
 pub mod place;
+pub mod ports;
 pub mod sequences;
 pub mod split;
 pub mod stage;
@@ -36,6 +38,7 @@ use akida_hal::np::NpLayer;
 use akida_hal::program::Program;
 
 pub use error::{MapError, Reason};
+pub use ports::{InputRoad, OutputForm};
 
 use crate::model::{Model, Target, TensorId};
 
@@ -80,6 +83,10 @@ pub struct MapOptions {
     /// Pointwise convolutions with stride 2 on Akida 2.0: announced by a release note, absent from the table
     /// (targets.md 2.2), so off unless asked for.
     pub pointwise_stride_2: bool,
+    /// How inputs enter.
+    pub input: InputRoad,
+    /// How outputs leave.
+    pub output: OutputForm,
 }
 
 impl Default for MapOptions {
@@ -91,6 +98,8 @@ impl Default for MapOptions {
             sequences: Sequences::default(),
             batch: 64,
             pointwise_stride_2: false,
+            input: InputRoad::default(),
+            output: OutputForm::default(),
         }
     }
 }

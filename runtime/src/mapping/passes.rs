@@ -17,7 +17,7 @@ use akida_hal::mesh::{Mesh, NpAddress, NpTypes};
 
 use super::place::{Seat, place};
 use super::stage::{Feed, Inbound, Stage};
-use super::{Mode, Reason, cost, split};
+use super::{Mode, Reason, cost};
 
 /// One pass: its stages, whose feeds are those of this pass, and who holds them.
 #[derive(Clone, Debug)]
@@ -45,16 +45,32 @@ pub fn plan<'m>(
         Err(reason) if !several => return Err((last, reason)),
         _ => {}
     }
-    let ends = cheapest(&stages, mesh, mode)?;
+    // Two passes that each count on the same FNP2 are found out only when all are placed: then none counts on one.
+    match arrange(&stages, mesh, mesh, mode) {
+        Err(reason) => arrange(&stages, &without_fnp2(mesh, |_| true), mesh, mode).map_err(|_| reason),
+        planned => planned,
+    }
+}
+
+/// A mesh some of whose NPs are no FNP2s.
+fn without_fnp2(mesh: &Mesh, taken: impl Fn(NpAddress) -> bool) -> Mesh {
+    let mut mesh = mesh.clone();
+    mesh.nps.iter_mut().filter(|(np, _)| taken(*np)).for_each(|(_, types)| types.remove(NpTypes::FNP2));
+    mesh
+}
+
+/// Cuts stages into the passes that are cheapest on the mesh `counted`, and places them on `mesh`.
+fn arrange<'m>(
+    stages: &[Stage<'m>],
+    counted: &Mesh,
+    mesh: &Mesh,
+    mode: Mode,
+) -> Result<Vec<Planned<'m>>, (usize, Reason)> {
+    let ends = cheapest(stages, counted, mode)?;
     let starts = [0].into_iter().chain(ends.iter().copied());
-    let pieces: Vec<_> = starts.zip(&ends).map(|(start, &end)| (end - 1, cut_out(&stages, start, end))).collect();
+    let pieces: Vec<_> = starts.zip(&ends).map(|(start, &end)| (end - 1, cut_out(stages, start, end))).collect();
     // Passes that cannot do without an FNP2 choose first.
-    let without = |mesh: &Mesh, taken: &dyn Fn(NpAddress) -> bool| {
-        let mut mesh = mesh.clone();
-        mesh.nps.iter_mut().filter(|(np, _)| taken(*np)).for_each(|(_, types)| types.remove(NpTypes::FNP2));
-        mesh
-    };
-    let bare = without(mesh, &|_| true);
+    let bare = without_fnp2(mesh, |_| true);
     let mut order: Vec<usize> = (0..pieces.len()).collect();
     order.sort_by_key(|&pass| place(&mut pieces[pass].1.clone(), &bare, mode).is_ok());
     let mut mesh = mesh.clone();
@@ -63,7 +79,7 @@ pub fn plan<'m>(
         let (last, mut stages) = pieces[pass].clone();
         let seats = place(&mut stages, &mesh, mode).map_err(|reason| (last, reason))?;
         let taken = |np| seats.iter().any(|s| s.kind == NpTypes::FNP2 && s.np == np);
-        mesh = without(&mesh, &taken);
+        mesh = without_fnp2(&mesh, taken);
         passes.push((pass, Planned { stages, seats }));
     }
     passes.sort_by_key(|(pass, _)| *pass);
@@ -168,13 +184,4 @@ fn no_boundary() -> Reason {
         value: "there is no such place".into(),
         remedy: "the layers are cut into several sequences; a larger mesh holds more".into(),
     }
-}
-
-/// Multiply-adds of the busiest NP of each stage, added up: what a pass takes when its layers run one after another.
-pub fn busiest(stages: &[Stage], seats: &[Seat]) -> u64 {
-    let mut most = vec![0; stages.len()];
-    for seat in seats {
-        most[seat.stage] = split::macs(&stages[seat.stage], &seat.part).max(most[seat.stage]);
-    }
-    most.iter().sum()
 }

@@ -154,7 +154,16 @@ impl Counts {
     }
 }
 
+/// The smallest cuts. Where spare NPs would be put to use, dense layers keep FNP3s as long as there are enough of them.
 fn cut(stages: &[Stage], mesh: &Mesh, mode: Mode) -> Result<Vec<Cut>, Reason> {
+    match cut_with(stages, mesh, mode == Mode::Minimal) {
+        Err(reason) if mode != Mode::Minimal => cut_with(stages, mesh, true).map_err(|_| reason),
+        other => other,
+    }
+}
+
+/// `external`: an FNP2 takes the place of several FNP3s wherever there is one.
+fn cut_with(stages: &[Stage], mesh: &Mesh, external: bool) -> Result<Vec<Cut>, Reason> {
     let have = Counts::of(mesh);
     let most_inputs = if mesh.version.generation() == 2 { DENSE_INPUTS_2 } else { DENSE_INPUTS_1 };
     // Dense stages: everything on FNP3s; while they are short, one more FNP2 for the stage that takes most of them.
@@ -179,7 +188,7 @@ fn cut(stages: &[Stage], mesh: &Mesh, mode: Mode) -> Result<Vec<Cut>, Reason> {
         }
     }
     // An FNP2 in place of several FNP3s is less hardware.
-    while mode == Mode::Minimal && fnp2.iter().sum::<usize>() < have.fnp2 {
+    while external && fnp2.iter().sum::<usize>() < have.fnp2 {
         let gain = |i: usize| {
             let now = dense_cuts[i].as_ref().map_or(0, Cut::nps);
             let other = split::dense(&stages[i], mesh, fnp2[i] + 1, most_inputs)?;

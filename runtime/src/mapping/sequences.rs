@@ -5,10 +5,13 @@
 //! the reason. Then [`super::cost`] sends sequences that are not worth their reprogramming to the host.
 
 use akida_hal::mesh::Mesh;
+use akida_hal::np::OutputFormat;
+use akida_hal::program::{InputKind, OutputKind};
 
+use super::facts::facts;
 use super::{
-    HardwareOutput, HardwareSequence, HostSequence, HostStep, MapError, MapOptions, Mapping, Reason, Remark, Sequence,
-    Sequences, build, cost, encode, passes,
+    HardwareOutput, HardwareSequence, HostSequence, HostStep, MapError, MapOptions, Mapping, OutputForm, Reason,
+    Remark, Sequence, Sequences, build, cost, encode, limits, passes, ports,
 };
 use crate::model::{LayerKind, Model, TensorId};
 
@@ -56,7 +59,9 @@ pub fn prefix(
     if piece.last().map(|l| l + 1) != Some(tensor) {
         return Err(MapError::NoSuchTensor { tensor, count: model.layers.len() + 1 });
     }
-    let cutter = Cutter { model, mesh, options, needed: piece.clone(), outputs: vec![tensor] };
+    // A tensor that is only looked at leaves in the form that every tensor has.
+    let options = MapOptions { output: OutputForm::Dense, ..options.clone() };
+    let cutter = Cutter { model, mesh, options: &options, needed: piece.clone(), outputs: vec![tensor] };
     match cutter.plan(&piece, sequence.input)? {
         Ok(planned) => Ok(Ok(cutter.encode(planned)?.0)),
         Err((_, reason)) => Ok(Err(reason)),
@@ -286,7 +291,7 @@ impl Cutter<'_> {
             let piece = &self.needed[at..end];
             let ends = |what| (piece[piece.len() - 1], open_ended(what));
             let refusal = match self.single_input(piece) {
-                None => ends("one tensor in"),
+                None => self.own_limit(piece).unwrap_or_else(|| ends("one tensor in")),
                 Some(_) if !self.single_output(piece) => ends("one tensor out"),
                 Some(input) => match self.plan(piece, input)? {
                     Ok(planned) => {
@@ -298,10 +303,20 @@ impl Cutter<'_> {
             };
             // What stopped it lies in the piece, so the piece becomes shorter.
             end = self.needed.partition_point(|l| *l < refusal.0).clamp(at, end - 1);
-            stopped = Some(refusal);
+            // That branches cross a cut is a consequence of what made the cut.
+            if stopped.is_none() || refusal.1.rule != "sequence.ends" {
+                stopped = Some(refusal);
+            }
         }
         let (_, reason) = stopped.unwrap_or((self.needed[at], open_ended("one tensor out")));
         Ok(Outcome::Host(reason))
+    }
+
+    /// What keeps a single layer from the hardware whatever is around it.
+    fn own_limit(&self, piece: &[usize]) -> Option<(usize, Reason)> {
+        let &[layer] = piece else { return None };
+        let facts = facts(self.model, layer, self.options).ok()?;
+        limits::check(&facts).err().map(|reason| (layer, reason))
     }
 
     /// Whether the mesh may be configured several times for one sample. Akida 1.0 has no other way to run a network that
@@ -319,17 +334,31 @@ impl Cutter<'_> {
         };
         let indices: Vec<usize> = built.stages.iter().map(|s| s.index).collect();
         Ok(match passes::plan(built.stages, self.mesh, self.options.mode, self.in_passes()) {
-            Ok(passes) => Ok(Planned { layers: piece.to_vec(), input, passes, remarks: built.remarks }),
+            Ok(passes) => match self.roads(&passes, input) {
+                Ok(roads) => Ok(Planned { layers: piece.to_vec(), input, passes, roads, remarks: built.remarks }),
+                Err((first, reason)) => Err((if first { piece[0] } else { last }, reason)),
+            },
             Err((stage, reason)) => Err((indices.get(stage).copied().unwrap_or(last), reason)),
         })
     }
 
+    /// How the ends of a sequence are reached; an error says whether it is the first one that cannot be.
+    fn roads(&self, passes: &[passes::Planned], input: TensorId) -> Result<(InputKind, OutputKind), (bool, Reason)> {
+        let first = passes.first().map_or(&[][..], |p| &p.stages);
+        let into = ports::input(first, self.model.tensor(input), self.options.input).map_err(|r| (true, r))?;
+        let last = passes.last().and_then(|p| p.stages.last());
+        let out = last.map_or(Ok(OutputKind::Dense), |l| ports::output(l, self.options.output));
+        Ok((into, out.map_err(|r| (false, r))?))
+    }
+
     fn encode(&self, planned: Planned) -> Result<(HardwareSequence, Vec<Remark>), MapError> {
-        let Planned { layers, input, passes, remarks } = planned;
+        let Planned { layers, input, passes, roads, remarks } = planned;
         let last_layer = layers[layers.len() - 1];
         let (mut plans, mut encoded) = (Vec::new(), Vec::new());
-        for pass in &passes {
-            let (plan, pass) = encode::pass(self.model, &pass.stages, &pass.seats, self.mesh)?;
+        for (number, pass) in passes.iter().enumerate() {
+            // Between passes the board keeps dense tensors.
+            let leaves = if number + 1 == passes.len() { self.options.output.format() } else { OutputFormat::Dense };
+            let (plan, pass) = encode::pass(self.model, &pass.stages, &pass.seats, self.mesh, leaves)?;
             plans.push(plan);
             encoded.push(pass);
         }
@@ -337,7 +366,7 @@ impl Cutter<'_> {
             let layer = self.model.layers[last_layer].name.clone();
             return Err(MapError::Model { layer, what: "makes no hardware layer".into() });
         };
-        let program = encode::program(&first.stages, last, encoded, self.model.tensor(input), self.mesh);
+        let program = encode::program(&first.stages, last, encoded, self.model.tensor(input), roads, self.mesh);
         let output = match last.slices {
             1 => HardwareOutput::Tensor(last_layer + 1),
             slices => HardwareOutput::Slices { layer: last_layer, slices },
@@ -354,6 +383,7 @@ struct Planned<'m> {
     layers: Vec<usize>,
     input: TensorId,
     passes: Vec<passes::Planned<'m>>,
+    roads: (InputKind, OutputKind),
     remarks: Vec<Remark>,
 }
 

@@ -10,6 +10,9 @@ use super::{Reason, SramUse};
 /// Filters of one part: register "filter total" (hardware.md 10).
 const MAX_FILTERS: usize = 2048;
 
+/// Rows and columns of the inputs an NP holds: registers "i size cut" and "j size cut" (hardware.md 10).
+const MAX_WINDOW: u16 = 2048;
+
 /// One NP's part of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -206,7 +209,19 @@ fn over(rule: &'static str, what: &str, limit: u32, value: u32, stage: &Stage, r
 
 /// Why a part does not fit.
 fn misfit(stage: &Stage, part: &Part, sram: &SramSizes, generation: u8) -> Option<Reason> {
-    let used = sram_use(&np_layer(stage, part), stage.is_hrc(), generation);
+    let layer = np_layer(stage, part);
+    if !window_fits(&layer) {
+        return Some(Reason {
+            rule: "mesh.window",
+            limit: format!("{MAX_WINDOW} rows and columns of inputs in one NP (register fields)"),
+            value: format!(
+                "the smallest part of layer {:?} takes {}x{}",
+                stage.layer.name, layer.in_rows.len, layer.in_columns.len
+            ),
+            remedy: "make the map smaller, or leave the layer on the host".into(),
+        });
+    }
+    let used = sram_use(&layer, stage.is_hrc(), generation);
     let smaller = "use smaller maps, or leave the layer on the host";
     if stage.is_hrc() {
         return (used.filter > sram.hrc)
@@ -229,6 +244,10 @@ fn misfit(stage: &Stage, part: &Part, sram: &SramSizes, generation: u8) -> Optio
         return Some(over("mesh.sram.parameter", "parameter SRAM", sram.parameter, used.parameter, stage, smaller));
     }
     (used.lut > sram.lut).then(|| over("mesh.sram.lut", "look-up table SRAM", sram.lut, used.lut, stage, "use a ReLU"))
+}
+
+fn window_fits(layer: &NpLayer) -> bool {
+    layer.in_rows.len <= MAX_WINDOW && layer.in_columns.len <= MAX_WINDOW
 }
 
 fn fits(stage: &Stage, cut: &Cut, sram: &SramSizes, generation: u8) -> bool {
@@ -269,7 +288,8 @@ pub fn minimal(stage: &Stage, mesh: &Mesh) -> Result<Cut, Reason> {
             shares(rows, r).all(|rows| {
                 shares(columns, c).all(|columns| {
                     let part = Part { rows, columns, filters: [0, 1], ..Cut::Hrc.parts(stage)[0] };
-                    sram_use(&np_layer(stage, &part), false, generation).packet <= sram.packet
+                    let layer = np_layer(stage, &part);
+                    window_fits(&layer) && sram_use(&layer, false, generation).packet <= sram.packet
                 })
             })
         };

@@ -106,7 +106,7 @@ pub struct Args {
     /// Write the first printed sample as a PNG file
     #[arg(long, value_name = "FILE.png", help_heading = "Results")]
     pub save_image: Option<PathBuf>,
-    /// Print where the time went
+    /// Print where the time went, how sparse activations were, and estimates of what the chip would take
     #[arg(long, help_heading = "Results")]
     pub statistics: bool,
 

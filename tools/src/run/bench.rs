@@ -92,7 +92,10 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Exi
     let simulation = device::Simulation { faults: None, real_time: args.real_time };
     let road = device::open(&args.device, model.target, &simulation, |text| common.notice(text))?;
     let device = match road {
-        Road::Board(board) => Device::open(board, DeviceOptions::default())?,
+        Road::Board(board) => {
+            device::refuse_other_target(&*board, &model.name, model.target)?;
+            Device::open(board, DeviceOptions::default())?
+        }
         Road::Node(node) => Device::over(node, DeviceOptions::default())?,
     };
     let options = SessionOptions { jobs: args.jobs.into(), ..SessionOptions::default() };

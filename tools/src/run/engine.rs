@@ -8,10 +8,12 @@ use akida_converter::host::OnnxEngine;
 use akida_hal::device::{Completion, Device, DeviceOptions};
 use akida_runtime::hybrid::{HostValues, HybridModel, HybridOutputs, HybridSession, Part, PartResults};
 use akida_runtime::mapping::Sequence;
+use akida_runtime::mapping::explain::{input_road, output_form};
 use akida_runtime::model::Model;
 use akida_runtime::session::{Batch, CallStatistics, Detail, Intermediate, SequenceStatistics, SessionOptions};
 use ndarray::{ArrayD, Axis, Slice, concatenate};
 
+use super::activity::Activity;
 use super::args::Args;
 use super::report;
 use crate::command::Common;
@@ -78,6 +80,7 @@ impl Engine {
         let options = DeviceOptions { completion, verify: args.verify_transfers(), ..DeviceOptions::default() };
         let (device, trace) = match board {
             Road::Board(board) => {
+                device::refuse_other_target(&*board, &model.name, model.target)?;
                 let (board, trace) = Trace::start(args.trace.as_deref(), board)?;
                 (Device::open(board, options)?, trace)
             }
@@ -127,6 +130,19 @@ impl Engine {
         results(self.session.model(), calls, elapsed)
     }
 
+    /// How sparse the activations of each board part were, and what its chip would take.
+    pub fn activity(&self, feed: &Feed, results: &Results) -> Result<Vec<Activity>, Failure> {
+        let boards = self.session.model().boards().zip(&results.boards);
+        let of = |((part, model), board): ((usize, &Model), &BoardResults)| {
+            let inputs = match feed {
+                Feed::Bytes(samples) if board.inputs.is_empty() => samples,
+                _ => &board.inputs,
+            };
+            self.session.mapping(part).map(|mapping| Activity::of(part, model, mapping, inputs))
+        };
+        boards.filter_map(of).collect()
+    }
+
     /// Who computes.
     pub fn board(&self) -> report::Board {
         let identity = self.session.identity();
@@ -157,6 +173,8 @@ impl Engine {
                     nps: 0,
                     passes: 0,
                     program_bytes: 0,
+                    input_as: None,
+                    output_as: None,
                 }),
                 (Part::Board(_), None) => {}
             }
@@ -188,6 +206,8 @@ fn sequence(model: &Model, part: usize, sequence: &Sequence) -> report::Sequence
                 .unwrap_or(0),
             passes: hardware.passes.len(),
             program_bytes: hardware.bytes(),
+            input_as: Some(input_road(hardware.program.input.kind)),
+            output_as: Some(output_form(hardware.program.output.kind)),
         },
         Sequence::Host(host) => report::Sequence {
             place: "host",
@@ -198,6 +218,8 @@ fn sequence(model: &Model, part: usize, sequence: &Sequence) -> report::Sequence
             nps: 0,
             passes: 0,
             program_bytes: 0,
+            input_as: None,
+            output_as: None,
         },
     }
 }

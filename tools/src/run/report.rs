@@ -7,6 +7,7 @@ use akida_runtime::session::CallStatistics;
 use ndarray::{ArrayD, Axis};
 use serde::Serialize;
 
+use super::activity::Activity;
 use crate::samples::Labels;
 
 /// Version of the JSON document. It changes when a key changes its meaning or goes; new keys may come at any time.
@@ -89,6 +90,10 @@ pub struct Sequence {
     pub passes: usize,
     /// Bytes moved to the board to program it; 0 on the host.
     pub program_bytes: usize,
+    /// How inputs enter the board: `dense`, `CNP events`, `FNP events`; null on the host.
+    pub input_as: Option<&'static str>,
+    /// How outputs leave it, `HRC events` too.
+    pub output_as: Option<&'static str>,
 }
 
 /// Where samples came from and how they entered.
@@ -176,6 +181,8 @@ pub struct Statistics {
     pub sequences: Vec<SequenceStatistics>,
     /// Times the board was reset and programmed again after a failure.
     pub recoveries: usize,
+    /// Sparsity, measured, and cycles and energy, estimated, of each board part.
+    pub activity: Vec<Activity>,
 }
 
 /// Where the time of one sequence went.
@@ -220,6 +227,7 @@ impl Statistics {
             board_clock: if virtual_time { "simulated" } else { "host" },
             sequences: (0..count).map(sum).collect(),
             recoveries: calls.iter().map(|c| c.recoveries).sum(),
+            activity: Vec::new(),
         }
     }
 }

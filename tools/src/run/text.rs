@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::activity::Activity;
 use super::report::{Report, Sample, Statistics};
 use crate::arrays::shape_text;
 use crate::terminal::{Colours, Picture, bars, table};
@@ -29,7 +30,12 @@ pub fn summary(report: &Report) -> String {
             _ if s.float => "host, in floating point".to_string(),
             _ => "host".to_string(),
         };
-        line(&format!("sequence {i}"), format!("{place}: {}", s.layers.join(" → ")));
+        let events = |road: Option<&str>, what: &str| match road {
+            Some(road) if road != "dense" => format!(", {road} {what}"),
+            _ => String::new(),
+        };
+        let roads = events(s.input_as, "in") + &events(s.output_as, "out");
+        line(&format!("sequence {i}"), format!("{place}{roads}: {}", s.layers.join(" → ")));
     }
     if report.model.sequences.iter().any(|s| s.float) {
         for because in report.model.sequences.iter().filter(|s| s.float).flat_map(|s| &s.because) {
@@ -98,6 +104,37 @@ fn statistics(s: &Statistics) -> String {
     let mut text = format!("{}\n", table.trim_fmt());
     if s.recoveries > 0 {
         let _ = writeln!(text, "the board failed and was recovered {} times", s.recoveries);
+    }
+    s.activity.iter().for_each(|a| text.push_str(&activity(a)));
+    text
+}
+
+/// Zeros, measured; cycles, estimated.
+fn activity(a: &Activity) -> String {
+    let mut table = table(&["layer", "zeros of its output, %", "ESTIMATED cycles"]);
+    let cycles = |name: &str| {
+        let estimate = a.estimate.as_ref()?;
+        let mut of = estimate.layers.iter().filter(|l| l.layer == name).map(|l| l.cycles).peekable();
+        of.peek().is_some().then_some(of.sum::<u64>())
+    };
+    for layer in &a.layers {
+        let cycles = cycles(&layer.layer).map_or("-".into(), |c| c.to_string());
+        table.add_row([layer.layer.clone(), format!("{:.1}", layer.sparsity_fraction * 100.0), cycles]);
+    }
+    for number in [1, 2] {
+        if let Some(column) = table.column_mut(number) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+    }
+    let mean = a.mean_sparsity_fraction * 100.0;
+    let mut text = format!("\n{}\n", table.trim_fmt());
+    let _ = writeln!(text, "{mean:.1} % of all activations of {} samples are 0", a.samples);
+    match (&a.estimate, a.no_estimate) {
+        (Some(estimate), _) => text.push_str(&estimate.text()),
+        (None, Some(why)) => {
+            let _ = writeln!(text, "no estimate of cycles and energy: {why}");
+        }
+        (None, None) => {}
     }
     text
 }

@@ -84,7 +84,11 @@ fn quantizing_for_akida_1_runs_on_its_boards() {
     akida_convert(quantize, &[&case("model.onnx"), &case("calib.npz"), &model]).ok();
     let ended = akida_run("{} -d sim:akd1000 -i {} --mean 0.5 --std 0.5 --show none", &[&model, &digits]).ok();
     assert!(ended.out.contains("accuracy   1.0000"), "{}", ended.out);
-    akida_run("{} -d sim:akd1500 -i {}", &[&model, &digits]).expect(65, "made for akd1000");
+    // Another chip: refused before it is opened, so nothing is traced but the head of the file.
+    let trace = dir.path().join("trace");
+    akida_run("{} -d sim:akd1500 -i {} --trace {}", &[&model, &digits, &trace]).expect(65, "made for akd1000");
+    assert!(!trace.exists(), "{:?}", fs::read_to_string(&trace));
+    statistics_and_roads(&model, &digits);
     for (option, said) in [("--bits 8/3/4", "8/3/4"), ("--layer-bits x=4/4", "'x'"), ("--layer-bits x", "WEIGHTS")] {
         let line = format!("{quantize} {option}");
         let ended = akida_convert(&line, &[&case("model.onnx"), &case("calib.npz"), &model]);
@@ -95,6 +99,45 @@ fn quantizing_for_akida_1_runs_on_its_boards() {
     let other = "quantize {} --target akida2 --samples {} -o {} --bits 8/4/4";
     akida_convert(other, &[&case("model.onnx"), &case("calib.npz"), &model]).expect(64, "--bits");
     akida_convert("check {} --target akd1500", &[&case("model.onnx")]).ok();
+}
+
+/// Sparsity and estimates of an Akida 1.0 network, in text and JSON; events out, with the same integers.
+fn statistics_and_roads(model: &Path, digits: &Path) {
+    let line = "{} -d sim:akd1000 -i {} --mean 0.5 --std 0.5 --show none --statistics --verify --hw-only";
+    let text = akida_run(line, &[model, digits]).ok().out;
+    for said in [
+        "zeros of its output",
+        "ESTIMATED cycles",
+        "estimate, not a measurement, with the sparsity of 50 samples",
+        "floor",
+        "dynamic",
+    ] {
+        assert!(text.contains(said), "{said} in\n{text}");
+    }
+    let line = format!("{line} --output-as events --format json");
+    let document: serde_json::Value = serde_json::from_str(&akida_run(&line, &[model, digits]).ok().out).unwrap();
+    assert_eq!(document["verify"]["differences"], 0);
+    assert_eq!(document["model"]["sequences"][0]["input_as"], "dense");
+    assert_eq!(document["model"]["sequences"][0]["output_as"], "FNP events");
+    let activity = &document["statistics"]["activity"][0];
+    assert_eq!((&activity["samples"], &activity["no_estimate"]), (&50.into(), &serde_json::Value::Null));
+    let estimate = &activity["estimate"];
+    assert_eq!(estimate["kind"], "estimate, not a measurement");
+    let number = |value: &serde_json::Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {estimate}"));
+    let energy = &estimate["energy"];
+    let sum = number(&energy["floor_mj"]) + number(&energy["dynamic_mj"]);
+    assert!((sum - number(&energy["total_mj"])).abs() < 1e-9 && sum > 0.0, "{energy}");
+    assert!(number(&estimate["cycles"]) > 1000.0 && number(&estimate["fps"]) > 1.0, "{estimate}");
+    let sparsity = activity["layers"].as_array().unwrap().iter().map(|l| number(&l["sparsity_fraction"]));
+    assert!(sparsity.clone().all(|s| (0.0..=1.0).contains(&s)) && sparsity.sum::<f64>() > 0.1, "{activity}");
+    // What the HRC takes is an image.
+    akida_run("{} -d sim:akd1000 -i {} --mean 0.5 --std 0.5 --hw-only --input-as events", &[model, digits])
+        .expect(65, "input.events.hrc");
+    let explained = akida_convert("map {} --hw-only --explain", &[model]).ok().out;
+    assert!(
+        explained.contains("in: dense; out: dense") && explained.contains("estimate, not a measurement"),
+        "{explained}"
+    );
 }
 
 /// The table users know, to the byte.

@@ -60,6 +60,10 @@ fn a_run() {
     assert_eq!(document["samples"].as_array().map(Vec::len), Some(3));
     assert_eq!(document["verify"]["differences"], 0);
     assert_eq!(document["input"]["quantized"], false);
+    // Akida 2.0: sparsity, and why there is no estimate.
+    let activity = &document["statistics"]["activity"][0];
+    assert!(activity["estimate"].is_null() && activity["no_estimate"].is_string(), "{activity}");
+    assert!(activity["mean_sparsity_fraction"].as_f64().is_some_and(|s| s > 0.0 && s < 1.0), "{activity}");
     let plain = parse(akida_run("{} -d sim -i {} --format json", &[model(), &digits]));
     assert!(plain["statistics"].is_null() && plain["verify"].is_null());
 }
