@@ -95,9 +95,8 @@ pub fn fit(rows: &[&Row]) -> [f64; 3] {
         for i in 0..n {
             for j in (0..n).filter(|&j| j != i) {
                 let factor = matrix[j][i] / matrix[i][i];
-                for k in i..=n {
-                    matrix[j][k] -= factor * matrix[i][k];
-                }
+                let pivot = matrix[i].clone();
+                matrix[j].iter_mut().zip(pivot).for_each(|(value, of_pivot)| *value -= factor * of_pivot);
             }
         }
         let found: Vec<f64> = (0..n).map(|i| matrix[i][n] / matrix[i][i]).collect();
