@@ -74,8 +74,11 @@ fn beyond_memory(program: &mut Program) {
     words[found.expect("a packet of weights") + 1] |= 0xFFFF;
 }
 
-/// Changes to a program that runs, each with the error that refuses it.
-fn damaged(good: &Program) -> Vec<(&'static str, Program, fn(&Error) -> bool)> {
+/// What is wrong, the program, and whether an error is the one that refuses it.
+type Case = (&'static str, Program, fn(&Error) -> bool);
+
+/// Changes to a program that runs.
+fn damaged(good: &Program) -> Vec<Case> {
     let change = |edit: &dyn Fn(&mut Program)| {
         let mut program = good.clone();
         edit(&mut program);
