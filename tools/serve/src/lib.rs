@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod confine;
 pub mod engine;
 pub mod error;
 pub mod grpc;

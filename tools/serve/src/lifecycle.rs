@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use akida_tools::device::Selector;
 use akida_tools::exit::{Exit, Failure};
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use listenfd::ListenFd;
@@ -13,6 +15,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::config::{Address, Args, Config};
+use crate::confine::confine;
+use crate::engine::settings::BoardSettings;
 use crate::engine::{Engine, Progress};
 use crate::net::{Listener, Server, Serves, Socket};
 
@@ -38,9 +42,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
 }
 
 fn serve(config: &Config) -> Result<Exit, Failure> {
-    // First, so that a signal during the start ends it as it should.
-    let signals = signals()?;
     let listeners = listeners(config)?;
+    // Sockets are open and there are no other threads yet: what is confined now holds for all that come.
+    confine_process(config)?;
+    // Before anything that takes long, so that a signal during the start ends it as it should.
+    let signals = signals()?;
     let addresses: Vec<String> = listeners.iter().map(|l| format!("{:?} {}", l.serves, l.socket.name())).collect();
     notify(&[NotifyState::Status("testing boards and loading models")]);
     let engine = Engine::start(config.engine.clone())?;
@@ -62,10 +68,39 @@ fn serve(config: &Config) -> Result<Exit, Failure> {
     end(config, &engine, server, &mut status)
 }
 
+/// Takes from this process what it has no use for, unless the configuration says otherwise.
+fn confine_process(config: &Config) -> Result<(), Failure> {
+    if !config.effective.confine {
+        log::warn!("confine = false: this process may open whatever its user may");
+        return Ok(());
+    }
+    let net = &config.net;
+    let tls = net.tls.iter().flat_map(|t| [Some(&t.certificate), Some(&t.key), t.client_ca.as_ref()]).flatten();
+    // Folders, not files: files are replaced by renaming.
+    let secrets = tls.chain(&net.access).map(|file| match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    });
+    let folders: Vec<PathBuf> = secrets.chain([config.engine.repository.path.clone()]).collect();
+    let node = |board: &BoardSettings| match &board.selector {
+        Selector::Node(path) => Some(path.clone()),
+        _ => None,
+    };
+    let nodes: Vec<PathBuf> = config.engine.boards.iter().filter_map(node).collect();
+    let confinement = confine(&folders, &nodes).map_err(|e| {
+        let help = "confine = false in the configuration goes without";
+        Failure::because(Exit::Os, "the kernel refuses Landlock's rules", &e, help)
+    })?;
+    log::info!("{confinement}");
+    Ok(())
+}
+
 /// Finishes what was taken.
 fn end(config: &Config, engine: &Arc<Engine>, server: Server, status: &mut String) -> Result<Exit, Failure> {
     log::info!("draining, for at most {:?}", config.drain);
     notify(&[NotifyState::Stopping]);
+    // Connections that come now wait in the sockets that a service manager holds, for the process after this one.
+    server.stop();
     let deadline = Instant::now() + config.drain;
     let left = loop {
         let now = Instant::now();

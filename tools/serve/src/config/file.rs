@@ -24,6 +24,8 @@ pub struct File {
     pub drain: f64,
     /// `text` or `json`.
     pub log: LogFormat,
+    /// With Landlock: nothing but the repository, secrets and boards can be opened once the service runs.
+    pub confine: bool,
     /// File of callers and what they may do.
     pub access: Option<PathBuf>,
     /// Refuses load and unload to everyone.
@@ -54,6 +56,7 @@ impl Default for File {
             metrics: Vec::new(),
             drain: 30.0,
             log: LogFormat::Text,
+            confine: true,
             access: None,
             no_repository_control: false,
             models: Models::default(),

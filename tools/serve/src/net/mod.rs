@@ -125,11 +125,16 @@ impl Server {
         Ok(())
     }
 
-    /// Takes no more connections, tells clients, and waits until all answers are sent, but not longer than `limit`.
-    /// Gives the number of connections that were cut.
-    pub fn drain(self, limit: Duration) -> usize {
+    /// Takes no more connections, and tells clients that those they have end with what they carry now.
+    pub fn stop(&self) {
         // Every connection and every accept loop holds a receiver.
         let _ = self.stop.send(true);
+    }
+
+    /// [`Server::stop`], then waits until all answers are sent, but not longer than `limit`.
+    /// Gives the number of connections that were cut.
+    pub fn drain(self, limit: Duration) -> usize {
+        self.stop();
         let left = self.runtime.block_on(async {
             match tokio::time::timeout(limit, self.stop.closed()).await {
                 Ok(()) => 0,
