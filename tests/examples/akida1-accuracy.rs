@@ -1,5 +1,6 @@
 //! Accuracy of quantization for Akida 1.0 on a simulated AKD1000, with each tool on and off: the table of
 //! docs/quantization-1.0.md. `cargo run --release -p akida-tests --example akida1-accuracy [NET...]`
+//! (`--default`: with all tools only; `--two`: at 8/2/2 only).
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ fn settings() -> Vec<(&'static str, Tools)> {
         ("without range search", Tools { search_ranges: false, ..all }),
         ("without adaptive rounding", Tools { adaptive_rounding: false, ..all }),
         ("without threshold correction", Tools { correct_thresholds: false, ..all }),
+        ("without tuning", Tools { tune: false, ..all }),
         ("none", Tools::NONE),
     ]
 }
@@ -47,6 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (names, flags): (Vec<_>, Vec<_>) = asked.into_iter().partition(|a| !a.starts_with("--"));
     let names = if names.is_empty() { NAMES.map(str::to_owned).to_vec() } else { names };
     let settings = if flags.iter().any(|f| f == "--default") { settings()[..1].to_vec() } else { settings() };
+    let all_bits = if flags.iter().any(|f| f == "--two") { &["8/2/2"][..] } else { &["8/4/4", "8/2/2"] };
     println!("| network | bits | tools | test | test_hard |");
     println!("|---|---|---|---|---|");
     let show = |values: &[usize]| {
@@ -58,16 +61,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let sets: Vec<&str> = net.tests.iter().map(|t| t.name).collect();
         let line = |f: &dyn Fn(&str) -> usize| sets.iter().map(|set| f(set)).collect::<Vec<_>>();
         println!("| {name} | float | | {}", show(&line(&|set| net.float(set))));
-        for bits in ["8/4/4", "8/2/2"] {
+        for &bits in all_bits {
             println!("| {name} | {bits} | peer | {}", show(&line(&|set| net.peer(bits, set))));
             for (label, tools) in &settings {
                 let start = std::time::Instant::now();
                 let quantized = quantize(&net, bits, *tools)?;
                 let took = start.elapsed();
                 let errors: Vec<String> = quantized.layers.iter().map(|l| format!("{:.4}", l.relative_error)).collect();
+                let tuning = format!("{:?}", quantized.tuning);
                 let counts = on_board(quantized.model, &net)?;
                 println!("| {name} | {bits} | {label} | {}", show(&counts));
-                eprintln!("{took:.1?} then {:.1?}; errors {}", start.elapsed() - took, errors.join(" "));
+                eprintln!("{took:.1?} then {:.1?}; {tuning}; errors {}", start.elapsed() - took, errors.join(" "));
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use akida_converter::akida1::{Options, convert};
+use akida_converter::akida1::{Options, Tools, convert};
 use akida_hal::device::{Device, DeviceOptions};
 use akida_runtime::mapping::MapOptions;
 use akida_runtime::model::{Model, Target};
@@ -12,8 +12,10 @@ use akida_runtime::session::{Batch, Session, SessionOptions};
 use akida_simulator::{Model as BoardModel, SimBoard, SimSpec};
 use akida_tests::akida1_nets::{NAMES, Net, correct, net};
 
-fn quantize(net: &Net, bits: &str, target: Target) -> Model {
-    let options = Options { bits: bits.parse().expect("bits"), ..Options::new(target) };
+/// With the default options, but tuning only where it is asked for: it takes longest.
+fn quantize(net: &Net, bits: &str, target: Target, tune: bool) -> Model {
+    let tools = Tools { tune, ..Tools::default() };
+    let options = Options { bits: bits.parse().expect("bits"), tools, ..Options::new(target) };
     convert(&net.model, net.calibration.view(), &options, &mut |_, _| {})
         .unwrap_or_else(|e| panic!("{} at {bits}: {e}", net.name))
         .model
@@ -29,7 +31,7 @@ fn open(model: Model, board: BoardModel) -> Session {
 
 /// Correct answers on each set of the network.
 fn accuracy(net: &Net, bits: &str) -> Vec<(&'static str, usize, usize)> {
-    let mut session = open(quantize(net, bits, Target::Akd1000), BoardModel::Akd1000);
+    let mut session = open(quantize(net, bits, Target::Akd1000, true), BoardModel::Akd1000);
     let mut count = |test: &akida_tests::akida1_nets::Test| {
         let outputs = session.infer(Batch::Float(test.samples.view())).unwrap_or_else(|e| panic!("{}: {e}", net.name));
         (test.name, correct(&outputs.floats[0], &test.labels), test.labels.len())
@@ -96,7 +98,7 @@ fn boards_give_the_integers_of_the_reference() {
         ("mnist_cnn", "8/4/4", Target::Akd1000, BoardModel::Akd1000),
     ] {
         let net = net(name);
-        let model = quantize(&net, bits, target);
+        let model = quantize(&net, bits, target, false);
         let samples = net.tests[0].samples.slice_axis(ndarray::Axis(0), (0..6).into()).to_owned();
         let bytes = akida_runtime::edge::quantize_input(&model, samples.view()).expect("samples of the model");
         let mut reference = Reference::new(&model, Rules::Chip);
@@ -113,5 +115,8 @@ fn boards_give_the_integers_of_the_reference() {
 #[test]
 fn quantization_is_deterministic() {
     let net = net("vgg_digits8");
-    assert!(quantize(&net, "8/4/4", Target::Akd1000) == quantize(&net, "8/4/4", Target::Akd1000));
+    for (bits, tune) in [("8/4/4", false), ("8/2/2", true)] {
+        let model = quantize(&net, bits, Target::Akd1000, tune);
+        assert!(model == quantize(&net, bits, Target::Akd1000, tune), "{bits}");
+    }
 }

@@ -17,6 +17,7 @@
 //! | `fit`, `separable` | integer weights with the least error |
 //! | `steps` | unit of an activation, thresholds, steps |
 //! | `maps` | exact sums over feature maps |
+//! | `tune` | all layers together, against the network's output |
 //! | `build` | the model |
 
 mod build;
@@ -32,6 +33,7 @@ mod read;
 mod report;
 mod separable;
 mod steps;
+mod tune;
 mod windows;
 
 use std::path::Path;
@@ -41,10 +43,11 @@ use ndarray::{ArrayViewD, Axis};
 
 pub use options::{Bits, LayerBits, Options, Tools};
 pub use report::{LayerReport, Note};
+pub use tune::Tuning;
 
 use chain::{Chain, Operator};
 use input::Input;
-use layer::Task;
+use layer::{Done, Task};
 use maps::Map;
 
 use crate::ConvertError;
@@ -62,6 +65,8 @@ pub struct Quantized {
     pub notes: Vec<Note>,
     /// How well each layer is met.
     pub layers: Vec<LayerReport>,
+    /// Whether the network was tuned, and what that gave.
+    pub tuning: Tuning,
     /// What graph preparation left out.
     pub warnings: Vec<Warning>,
 }
@@ -77,7 +82,7 @@ pub fn convert(
 }
 
 /// Quantizes a float network with calibration samples, batch first, in the layout of its input. `progress` is told how
-/// many layers are done, and of how many.
+/// many parts of the work are done, and of how many.
 pub fn quantize(
     graph: Graph,
     samples: ArrayViewD<f32>,
@@ -104,8 +109,8 @@ pub fn quantize(
         let ranges = ranges(&chain, &samples);
         equalize::equalize(&mut chain, &ranges, 0.5);
     }
-    let (model, layers) = quantize_chain(&chain, &samples, options, &mut notes, progress)?;
-    Ok(Quantized { model, notes, layers, warnings })
+    let (model, layers, tuning) = quantize_chain(&chain, &samples, options, &mut notes, progress)?;
+    Ok(Quantized { model, notes, layers, tuning, warnings })
 }
 
 /// Whether the first layer is an InputConvolutional, on images of 8 bits.
@@ -172,7 +177,7 @@ fn quantize_chain(
     options: &Options,
     notes: &mut Vec<Note>,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<(Model, Vec<LayerReport>), QuantizeError> {
+) -> Result<(Model, Vec<LayerReport>, Tuning), QuantizeError> {
     let of = chain.layers.len();
     let unknown = |bits: &&LayerBits| chain.layers.iter().all(|layer| layer.name != bits.layer);
     if let Some(bits) = options.layers.iter().find(unknown) {
@@ -184,12 +189,14 @@ fn quantize_chain(
     }
     let image = takes_images(chain);
     let input = Input::choose(&chain.input, samples, if image { 8 } else { 4 }, image, chain.layers[0].padding)?;
-    let mut builder = build::Builder::new(chain, &input, options.target);
     let mut integers: Vec<Map> = samples.iter().map(|sample| input.quantize(sample)).collect();
     let mut floats = samples.to_vec();
     let (mut scale, mut offset, mut padding) = (input.scale, input.offset, input.padding);
-    let mut reports: Vec<LayerReport> = Vec::with_capacity(of);
-    progress(0, of);
+    let mut all: Vec<Done> = Vec::with_capacity(of);
+    let mut widths: Vec<(u8, Option<u8>)> = Vec::with_capacity(of);
+    // Tuning takes as long as all layers together, about.
+    let whole = if options.tools.tune { 2 * of } else { of };
+    progress(0, whole);
     for (index, layer) in chain.layers.iter().enumerate() {
         let first = image && index == 0;
         let (weight_bits, activation_bits) = bits(options, &layer.name, first)?;
@@ -211,27 +218,46 @@ fn quantize_chain(
             importance,
             tools: options.tools,
         };
-        let done = layer::quantize(&task);
+        let mut done = layer::quantize(&task);
         if done.held > 0 {
             notes.push(Note::Held { layer: layer.name.clone(), filters: done.held });
         }
+        log::debug!("{}: relative error {:.4}", layer.name, done.relative_error);
+        progress(index + 1, whole);
+        (scale, offset, padding) = (done.unit, 0.0, 0);
+        (integers, floats) = (std::mem::take(&mut done.integers), std::mem::take(&mut done.floats));
+        all.push(done);
+        widths.push((weight_bits, output_bits));
+    }
+    drop((integers, floats));
+    let tuning = match options.tools.tune {
+        true => tune::tune(chain, &input, samples, &mut all, &widths, image, &mut |step, steps| {
+            progress(of + step as usize * of / steps as usize, whole);
+        }),
+        false => Tuning::Off,
+    };
+    progress(whole, whole);
+    log::info!("tuning: {tuning}");
+    // Four bits are near the float network without it.
+    if tuning.is_missed() && widths.iter().any(|&(weights, bits)| weights < 4 || bits.is_some_and(|bits| bits < 4)) {
+        notes.push(Note::NotTuned { reason: tuning });
+    }
+    let mut builder = build::Builder::new(chain, &input, options.target);
+    let mut reports: Vec<LayerReport> = Vec::with_capacity(of);
+    for (index, ((layer, done), &(weight_bits, output_bits))) in chain.layers.iter().zip(&all).zip(&widths).enumerate()
+    {
         let bits = output_bits.unwrap_or(32);
-        builder
-            .push(layer, &done, weight_bits, bits, first.then_some(padding))
-            .map_err(|error| refuse(chain, &error))?;
+        let padding = (image && index == 0).then_some(input.padding);
+        builder.push(layer, done, weight_bits, bits, padding).map_err(|error| refuse(chain, &error))?;
         reports.push(LayerReport {
             layer: layer.name.clone(),
             weight_bits,
             output_bits: bits,
             relative_error: done.relative_error,
         });
-        log::debug!("{}: relative error {:.4}", layer.name, done.relative_error);
-        progress(index + 1, of);
-        (scale, offset, padding) = (done.unit, 0.0, 0);
-        (integers, floats) = (done.integers, done.floats);
     }
     let model = builder.finish().map_err(|error| refuse(chain, &error))?;
-    Ok((model, reports))
+    Ok((model, reports, tuning))
 }
 
 fn refuse(chain: &Chain, error: &ModelError) -> QuantizeError {

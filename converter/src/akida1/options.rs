@@ -75,15 +75,22 @@ pub struct Tools {
     pub adaptive_rounding: bool,
     /// Thresholds and steps corrected to the least error of the layer's output on real data.
     pub correct_thresholds: bool,
+    /// The whole network tuned at once, so that its output is near that of the float network.
+    pub tune: bool,
 }
 
 impl Tools {
     /// None of them.
-    pub const NONE: Self =
-        Self { equalize: false, search_ranges: false, adaptive_rounding: false, correct_thresholds: false };
+    pub const NONE: Self = Self {
+        equalize: false,
+        search_ranges: false,
+        adaptive_rounding: false,
+        correct_thresholds: false,
+        tune: false,
+    };
     /// All of them.
     pub const ALL: Self =
-        Self { equalize: true, search_ranges: true, adaptive_rounding: true, correct_thresholds: true };
+        Self { equalize: true, search_ranges: true, adaptive_rounding: true, correct_thresholds: true, tune: true };
 }
 
 impl Default for Tools {

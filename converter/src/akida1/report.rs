@@ -1,5 +1,7 @@
 //! What a user may want to know about a network quantized for Akida 1.0.
 
+use super::tune::Tuning;
+
 /// An exact rewriting that was done, or a limit that was met.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -44,6 +46,11 @@ pub enum Note {
         /// How many filters.
         filters: usize,
     },
+    /// A network whose output is far from the float one that was not tuned, or not with success.
+    NotTuned {
+        /// Why.
+        reason: Tuning,
+    },
 }
 
 impl std::fmt::Display for Note {
@@ -75,6 +82,7 @@ impl std::fmt::Display for Note {
                  the same weights, exact but with {positions} times the weights. Train with the average pooling before \
                  the ReLU to save them"
             ),
+            Self::NotTuned { reason } => write!(f, "the layers were not tuned together: {reason}"),
             Self::Held { layer, filters } => {
                 write!(f, "'{layer}': thresholds or steps of {filters} filters were held at the limits of the chip")
             }
