@@ -196,6 +196,8 @@ mod tests {
         layer.sized().unwrap()
     }
 
+    type Part = for<'a, 'b> fn(&'a mut NetLayer<'b>) -> &'a mut Vec<f32>;
+
     fn kernel(shape: [usize; 4]) -> Kernel {
         Kernel { shape, values: vec![0.0; shape.iter().product()] }
     }
@@ -245,14 +247,14 @@ mod tests {
             let mut gradient = Gradient::zeros(&net);
             let of_inputs = back(&net, &inputs, &net.run(&inputs, samples), pull.clone(), &mut gradient, false);
             let far = 1e-3f32;
-            let mut near = |what: &str, found: f32, up: f64, down: f64| {
+            let near = |what: &str, found: f32, up: f64, down: f64| {
                 let wanted = (up - down) / f64::from(2.0 * far);
                 assert!(
                     (wanted - f64::from(found)).abs() < 0.02 * (1.0 + wanted.abs()),
                     "{number} {what}: {found}, {wanted}"
                 );
             };
-            let mut moved = |what: &str, found: &[f32], at: usize, part: fn(&mut NetLayer<'_>) -> &mut Vec<f32>| {
+            let moved = |what: &str, found: &[f32], at: usize, part: Part| {
                 let at = at % found.len();
                 let by = |by: f32| {
                     let mut other = net.clone();
