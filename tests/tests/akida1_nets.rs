@@ -59,15 +59,16 @@ fn four_bits_keep_the_accuracy() {
     }
 }
 
-/// Weights of -1, 0, 1 and activations of 0 to 3, without training: floors in images.
+/// Weights of -1, 0, 1 and activations of 0 to 3, without labels: floors in images, a little below what was measured;
+/// those of mnist_cnn and dscnn_mnist are of networks that were not tuned.
 #[test]
 fn two_bits_stay_usable() {
     let floors = [
         ("mnist_cnn", "test", 1940),
-        ("vgg_mnist", "test", 1970),
-        ("vgg_mnist", "test_hard", 1900),
-        ("vgg_digits8", "test", 588),
-        ("vgg_digits8", "test_hard", 560),
+        ("vgg_mnist", "test", 1976),
+        ("vgg_mnist", "test_hard", 1932),
+        ("vgg_digits8", "test", 592),
+        ("vgg_digits8", "test_hard", 572),
         ("dscnn_mnist", "test", 1860),
         ("dscnn_mnist", "test_hard", 1490),
     ];

@@ -47,7 +47,7 @@ const MOST_STEPS: u64 = 600;
 /// Steps below which nothing is gained.
 const LEAST_STEPS: u64 = 100;
 /// Samples below which none can be held out.
-const LEAST_SAMPLES: usize = 16;
+const LEAST_SAMPLES: usize = 32;
 /// Multiplications of a step over those of a run: the float network, the quantized one, and both gradients.
 const RUNS: u64 = 4;
 /// Squared error over squared output that needs no tuning.
