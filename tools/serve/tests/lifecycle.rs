@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use akida_converter::import::{ImportOptions, import_network};
@@ -84,7 +85,8 @@ fn what_keeps_it_from_starting_is_said_with_an_exit_code() {
 /// A service that runs, with a service manager that listens.
 struct Running {
     child: Child,
-    manager: UnixDatagram,
+    /// What a service manager is told; taken as it comes, since few notifications fit into a socket.
+    told: Receiver<String>,
     log: BufReader<std::process::ChildStderr>,
     address: String,
     _folder: TempDir,
@@ -95,14 +97,23 @@ impl Running {
         let folder = repository();
         let socket = folder.path().join("notify");
         let manager = UnixDatagram::bind(&socket).expect("a socket");
-        manager.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(len) = manager.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..len]).trim_end().to_owned();
+                if tell.send(text).is_err() {
+                    break;
+                }
+            }
+        });
         let models = folder.path().join("models");
         let base = ["--repository", models.to_str().expect("UTF-8"), "--device", "sim:akida2", "--http", "127.0.0.1:0"];
         let mut command = program(&[&base[..], more].concat());
         command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000").stdout(Stdio::null());
         let mut child = command.spawn().expect("it starts");
         let log = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut this = Self { child, manager, log, address: String::new(), _folder: folder };
+        let mut this = Self { child, told, log, address: String::new(), _folder: folder };
         this.address = this.says("serving on").rsplit(' ').next().expect("an address").to_owned();
         this
     }
@@ -124,11 +135,9 @@ impl Running {
     /// Reads notifications up to one with this.
     #[track_caller]
     fn notified(&self, what: &str) -> Vec<String> {
-        let mut all = Vec::new();
-        let mut buffer = [0; 4096];
+        let mut all: Vec<String> = Vec::new();
         loop {
-            let len = self.manager.recv(&mut buffer).unwrap_or_else(|e| panic!("{e}: no {what} after {all:?}"));
-            all.push(String::from_utf8_lossy(&buffer[..len]).trim_end().to_owned());
+            all.push(self.told.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("{e}: no {what} after {all:?}")));
             if all.last().is_some_and(|n| n.contains(what)) {
                 return all;
             }
@@ -156,6 +165,14 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Of a test that failed; one that ended is waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_service_manager_is_told_and_sigterm_ends_it_well() {
     let mut service = Running::start(&[]);
@@ -165,6 +182,8 @@ fn a_service_manager_is_told_and_sigterm_ends_it_well() {
     assert!(service.get("/v2/models/digits").contains("\"name\":\"digits\""));
     let status = service.notified("STATUS=");
     assert!(status.last().is_some_and(|s| s.contains("serving 1 models on 1 of 1 boards")), "{status:?}");
+    // Again and again while there is progress.
+    service.notified("WATCHDOG=1");
     service.notified("WATCHDOG=1");
     service.signal("HUP");
     service.says("were read again");
