@@ -118,10 +118,14 @@ fn the_other_files_say_one_thing_each() {
     assert_eq!(lines("limits.d/akida.conf"), ["@akida - memlock unlimited"]);
     for line in lines("tmpfiles.d/akida.conf") {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        assert!(
-            matches!(fields[..], ["d", path, "0755", "root", "root", "-"] if path.starts_with("/run/akida")),
-            "{line}"
-        );
+        // Root's, and nobody else may write; credentials only root may read.
+        let folders = ["/run/akida", "/var/lib/akida"];
+        let ours = match fields[..] {
+            ["d", path, "0755", "root", "root", "-"] => folders.iter().any(|f| path.starts_with(f)),
+            ["d", "/etc/akida/credentials", "0700", "root", "root", "-"] => true,
+            _ => false,
+        };
+        assert!(ours, "{line}");
     }
 }
 
