@@ -53,7 +53,8 @@ fn pages(folder: &Path, command: Command) -> Result<usize, Failure> {
     for subcommand in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
         written += pages(folder, subcommand.clone())?;
     }
-    let page = clap_mangen::Man::new(command);
+    let source = concat!("akida-tools ", env!("CARGO_PKG_VERSION"));
+    let page = clap_mangen::Man::new(command).source(source).manual("Akida boards");
     let mut text = Vec::new();
     let path = folder.join(page.get_filename());
     page.render(&mut text).map_err(|error| Failure::output(&path, &error))?;
@@ -87,7 +88,13 @@ mod tests {
         let path = folder.join(format!("{name}.1"));
         let page = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let plain = page.replace("\\-", "-").replace("\\fB", "").replace("\\fR", "").replace("\\fI", "");
-        assert!(page.contains(".TH ") && page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{name}");
+        assert!(
+            page.contains(".TH ")
+                && page.contains("\"akida-tools ")
+                && page.contains(".SH NAME")
+                && page.contains(".SH SYNOPSIS"),
+            "{name}"
+        );
         for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
             if let Some(long) = argument.get_long() {
                 assert!(plain.contains(&format!("--{long}")), "{name}: --{long}");
