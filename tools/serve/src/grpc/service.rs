@@ -80,7 +80,8 @@ impl GrpcInferenceService for Inference {
 
     async fn model_ready(&self, request: Request<proto::ModelReadyRequest>) -> Answer<proto::ModelReadyResponse> {
         let asked = request.into_inner();
-        let ready = self.info(&asked.name, &asked.version)?.ready;
+        let version = version(&asked.version).map_err(|e| status(&e))?;
+        let ready = rest::is_ready(&*self.shared.service, &asked.name, version).map_err(|e| status(&e))?;
         Ok(Response::new(proto::ModelReadyResponse { ready }))
     }
 

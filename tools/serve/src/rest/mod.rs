@@ -103,6 +103,19 @@ async fn ready(State(shared): Ask) -> Response<Body> {
     truth(shared.service.ready())
 }
 
+/// Whether a version answers requests. One that is in the repository and not served does not.
+///
+/// # Errors
+///
+/// [`Kind::NotFound`].
+pub fn is_ready(service: &dyn Service, model: &str, version: Option<u32>) -> Result<bool, ServeError> {
+    match service.model(model, version) {
+        Ok(info) => Ok(info.ready),
+        Err(e) if e.kind == Kind::Unavailable => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// Model and version of a path.
 #[derive(serde::Deserialize)]
 struct Name {
@@ -120,7 +133,7 @@ async fn config(State(shared): Ask, Path(name): Path<Name>) -> Response<Body> {
 }
 
 async fn model_ready(State(shared): Ask, Path(name): Path<Name>) -> Response<Body> {
-    answer((|| Ok(truth(shared.service.model(&name.model, version(&name.version)?)?.ready)))())
+    answer((|| Ok(truth(is_ready(&*shared.service, &name.model, version(&name.version)?)?)))())
 }
 
 async fn model_statistics(State(shared): Ask, Path(name): Path<Name>) -> Response<Body> {
