@@ -54,7 +54,7 @@ pub enum Nps {
     All,
     /// As few as possible
     Minimal,
-    /// As many as are useful, in as many passes as are worth reprogramming the mesh for every sample (akd1000, akd1500)
+    /// As many as are useful, in as many passes as are worth reprogramming the mesh for every sample
     #[value(name = "hwpr")]
     HwPr,
 }

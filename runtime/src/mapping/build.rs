@@ -3,6 +3,7 @@
 //! | rewriting | when | why it is exact |
 //! |---|---|---|
 //! | part of a SAME convolution | VALID and other small paddings | [`super::geometry`]; proven there by test |
+//! | a 1x1 convolution with stride 2 as a 3x3 one | wherever 3x3 may have stride 2 | the other taps are 0 |
 //! | a 1x1 identity behind max pooling | something else than a convolution follows | `(x * 128 + 64) >> 7 = x`; 1.0: steps of 1 |
 //! | a sum or concatenation in the inbound of convolutions | only convolutions consume it | same arithmetic, one step earlier |
 //! | a dense layer in slices of its inputs | more inputs than an FNP takes, no accumulator can saturate | addition is associative; the host adds |
@@ -241,6 +242,10 @@ impl<'m> Builder<'m, '_> {
                 conv.pads, rows.first, columns.first
             );
             self.remarks.push(Remark { layer: index, text });
+        }
+        if facts.kernel != conv.weights.kernel() {
+            let text = "1x1 with stride 2 done as a 3x3 kernel whose other weights are 0";
+            self.remarks.push(Remark { layer: index, text: text.into() });
         }
         let tensor = index + 1;
         let stage = Stage {

@@ -12,6 +12,7 @@ use akida_hal::program::{
 };
 use akida_hal::regs::epg;
 
+use super::facts;
 use super::place::Seat;
 use super::split::{self, np_layer, sram_use};
 use super::stage::{Feed, Inbound, Role, Stage};
@@ -253,6 +254,16 @@ impl Values<'_, '_> {
             (_, LayerKind::Conv(conv)) if self.part.op == Op::Separable => {
                 (0..rows.rows).for_each(|c| values.extend(conv.weights.filter(c)));
                 pointwise = conv.pointwise.as_ref();
+            }
+            (_, LayerKind::Conv(conv)) if self.stage.kernel != conv.weights.kernel() => {
+                let [row, column] = [0, 1].map(|axis| facts::tap(&self.stage.axes[axis]));
+                let channels = conv.weights.filter_len();
+                let at = (row * self.stage.kernel[1] + column) * channels;
+                for f in self.filters() {
+                    let first = values.len();
+                    values.resize(first + rows.row, 0);
+                    values[first + at..][..channels].copy_from_slice(conv.weights.filter(f));
+                }
             }
             (_, LayerKind::Conv(conv)) => self.filters().for_each(|f| values.extend(conv.weights.filter(f))),
             (_, LayerKind::Dense(dense)) => {

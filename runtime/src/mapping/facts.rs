@@ -1,7 +1,7 @@
 //! A model layer in the terms of the limits.
 
 use super::MapOptions;
-use super::geometry::{Axis, Misfit, PoolAxis, Wanted};
+use super::geometry::{Axis, Misfit, PoolAxis, Wanted, same_pads};
 use super::limits::{Class, Facts};
 use crate::model::{Conv, ConvKind, LayerKind, Model, Pool, Shape};
 
@@ -62,7 +62,7 @@ pub fn facts<'m>(model: &'m Model, index: usize, options: &MapOptions) -> Result
                 ConvKind::Transposed | ConvKind::DepthwiseTransposed => Class::Transposed,
                 ConvKind::Temporal | ConvKind::DepthwiseTemporal => Class::Temporal,
             };
-            facts.kernel = conv.weights.kernel();
+            facts.kernel = if widened(conv, options) { WIDENED } else { conv.weights.kernel() };
             facts.stride = conv.stride;
             facts.pool = conv.pool;
             facts.filters = conv.filters();
@@ -71,13 +71,40 @@ pub fn facts<'m>(model: &'m Model, index: usize, options: &MapOptions) -> Result
             facts.activation = Some(&conv.activation);
             facts.fifo = conv.fifo;
             facts.conv = conv.conv_size([input.shape[0], input.shape[1]]).ok_or("kernel and input do not fit")?;
-            facts.axes = [0, 1].map(|axis| axis_of(conv, generation, axis, input.shape, layer.output.shape));
+            facts.axes =
+                [0, 1].map(|axis| axis_of(conv, facts.kernel, generation, axis, input.shape, layer.output.shape));
         }
     }
     Ok(facts)
 }
 
-fn axis_of(conv: &Conv, generation: u8, axis: usize, input: Shape, output: Shape) -> Result<Axis, Misfit> {
+/// The kernel that a 1x1 convolution with stride 2 is done with.
+const WIDENED: [usize; 2] = [3, 3];
+
+/// Whether a pointwise convolution with stride 2, which the tables do not have, is done as a 3x3 one that is 0 everywhere but
+/// at one tap: that of the [`tap`] at which the windows of SAME padding have the positions of the 1x1 ones.
+fn widened(conv: &Conv, options: &MapOptions) -> bool {
+    !options.pointwise_stride_2
+        && conv.kind == ConvKind::Standard
+        && conv.weights.kernel() == [1, 1]
+        && conv.stride == [2, 2]
+        && conv.pads == [0; 4]
+}
+
+/// Where in a kernel of this size along an axis the only weight of a widened 1x1 kernel is: as far from its edge as SAME
+/// padding reaches over the map.
+pub fn tap(axis: &Axis) -> usize {
+    axis.pad
+}
+
+fn axis_of(
+    conv: &Conv,
+    kernel: [usize; 2],
+    generation: u8,
+    axis: usize,
+    input: Shape,
+    output: Shape,
+) -> Result<Axis, Misfit> {
     let pool = match conv.pool {
         Pool::None => PoolAxis::None,
         Pool::Global => PoolAxis::Global,
@@ -85,9 +112,13 @@ fn axis_of(conv: &Conv, generation: u8, axis: usize, input: Shape, output: Shape
     };
     let wanted = Wanted {
         input: input[axis],
-        kernel: conv.weights.kernel()[axis],
+        kernel: kernel[axis],
         stride: conv.stride[axis],
-        pads: [conv.pads[axis], conv.pads[axis + 2]],
+        pads: if kernel == conv.weights.kernel() {
+            [conv.pads[axis], conv.pads[axis + 2]]
+        } else {
+            same_pads(input[axis], kernel[axis], conv.stride[axis])
+        },
         pool,
         output: output[axis],
     };

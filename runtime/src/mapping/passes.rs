@@ -28,22 +28,13 @@ pub struct Planned<'m> {
     pub seats: Vec<Seat>,
 }
 
-/// Cuts and places the stages of a sequence. `several`: there may be more than one pass.
+/// Cuts and places the stages of a sequence.
 ///
 /// Errors: the stage that does not fit, and why.
-pub fn plan<'m>(
-    stages: Vec<Stage<'m>>,
-    mesh: &Mesh,
-    mode: Mode,
-    several: bool,
-) -> Result<Vec<Planned<'m>>, (usize, Reason)> {
-    let last = stages.len().saturating_sub(1);
+pub fn plan<'m>(stages: Vec<Stage<'m>>, mesh: &Mesh, mode: Mode) -> Result<Vec<Planned<'m>>, (usize, Reason)> {
     let mut whole = stages.clone();
-    let one = place(&mut whole, mesh, mode);
-    match one {
-        Ok(seats) if mode != Mode::HwPr || !several => return Ok(vec![Planned { stages: whole, seats }]),
-        Err(reason) if !several => return Err((last, reason)),
-        _ => {}
+    if let (Ok(seats), true) = (place(&mut whole, mesh, mode), mode != Mode::HwPr) {
+        return Ok(vec![Planned { stages: whole, seats }]);
     }
     // Two passes that each count on the same FNP2 are found out only when all are placed: then none counts on one.
     match arrange(&stages, mesh, mesh, mode) {

@@ -1,8 +1,9 @@
 //! The model cut into hardware and host sequences.
 //!
-//! A hardware sequence is a run of layers with one tensor in and one tensor out. From the first layer that is not done
-//! yet, the longest run that can be built and placed becomes one; a layer with which none begins goes to the host, with
-//! the reason. Then [`super::cost`] sends sequences that are not worth their reprogramming to the host.
+//! A hardware sequence is a run of layers with one tensor in and one tensor out, in as many passes as it takes: the board
+//! goes from pass to pass by itself, where the host would have to program it anew from sequence to sequence. From the first
+//! layer that is not done yet, the longest run that can be built and placed becomes one; a layer with which none begins goes
+//! to the host, with the reason. Then [`super::cost`] sends sequences that are not worth their reprogramming to the host.
 
 use akida_hal::mesh::Mesh;
 use akida_hal::np::OutputFormat;
@@ -123,7 +124,6 @@ impl Cutter<'_> {
             let demoted = host.iter().find(|(l, _)| *l == index).map(|(_, r)| r.clone());
             let outcome = match demoted {
                 Some(reason) => Outcome::Host(reason),
-                None if self.in_passes() => self.longest_in_passes(at, host)?,
                 None => self.longest(at, host)?,
             };
             let (steps, taken) = match outcome {
@@ -209,53 +209,6 @@ impl Cutter<'_> {
         }
     }
 
-    /// The longest hardware sequence from `needed[at]` on.
-    fn longest(&self, at: usize, host: &[(usize, Reason)]) -> Result<Outcome, MapError> {
-        let mut best: Option<Planned<'_>> = None;
-        let mut stopped: Option<(usize, Reason)> = None;
-        let mut failures = 0;
-        for end in at + 1..=self.needed.len() {
-            let piece = &self.needed[at..end];
-            let last = piece[piece.len() - 1];
-            if let Some((layer, reason)) = host.iter().find(|(l, _)| *l == last) {
-                stopped.get_or_insert((*layer, reason.clone()));
-                break;
-            }
-            let Some(input) = self.single_input(piece) else {
-                stopped.get_or_insert((last, open_ended("one tensor in")));
-                continue;
-            };
-            if !self.single_output(piece) {
-                continue;
-            }
-            match self.plan(piece, input)? {
-                Ok(planned) => {
-                    best = Some(planned);
-                    (stopped, failures) = (None, 0);
-                }
-                // The nearest reason is the one to tell. A longer piece can do where a shorter one cannot (max pooling
-                // followed by a convolution), but not by much.
-                Err(refusal) => {
-                    stopped.get_or_insert(refusal);
-                    failures += 1;
-                    if failures > PATIENCE {
-                        break;
-                    }
-                }
-            }
-        }
-        match best {
-            Some(planned) => {
-                let (sequence, remarks) = self.encode(planned)?;
-                Ok(Outcome::Hardware { sequence: Box::new(sequence), stopped, remarks })
-            }
-            None => {
-                let (_, reason) = stopped.unwrap_or((self.needed[at], open_ended("one tensor out")));
-                Ok(Outcome::Host(reason))
-            }
-        }
-    }
-
     /// The only tensor that a piece takes from outside.
     fn single_input(&self, piece: &[usize]) -> Option<TensorId> {
         let mut outside = piece
@@ -277,9 +230,9 @@ impl Cutter<'_> {
         inner.iter().all(|&l| !used_outside(l + 1))
     }
 
-    /// As [`longest`](Self::longest), of a mesh that reconfigures itself: whatever can be built fits into some number of
-    /// passes, so the whole rest is tried first, then what is before the layer that stopped it.
-    fn longest_in_passes(&self, at: usize, host: &[(usize, Reason)]) -> Result<Outcome, MapError> {
+    /// The longest hardware sequence from `needed[at]` on. The mesh reconfigures itself, so whatever can be built fits into
+    /// some number of passes: the whole rest is tried first, then what is up to the layer that stopped it, then what is before.
+    fn longest(&self, at: usize, host: &[(usize, Reason)]) -> Result<Outcome, MapError> {
         let demoted = |l: &usize| host.iter().find(|(h, _)| h == l);
         let mut stopped: Option<(usize, Reason)> = None;
         let mut end = self.needed.len();
@@ -301,8 +254,11 @@ impl Cutter<'_> {
                     Err(refusal) => refusal,
                 },
             };
-            // What stopped it lies in the piece, so the piece becomes shorter.
-            end = self.needed.partition_point(|l| *l < refusal.0).clamp(at, end - 1);
+            // What stopped it lies in the piece, so the piece becomes shorter. What is refused inside may do at the end: a dense
+            // layer whose slices the host adds.
+            let with = self.needed.partition_point(|l| *l <= refusal.0);
+            let without = self.needed.partition_point(|l| *l < refusal.0);
+            end = if with < end { with } else { without.min(end - 1) }.max(at);
             // That branches cross a cut is a consequence of what made the cut.
             if stopped.is_none() || refusal.1.rule != "sequence.ends" {
                 stopped = Some(refusal);
@@ -319,12 +275,6 @@ impl Cutter<'_> {
         limits::check(&facts).err().map(|reason| (layer, reason))
     }
 
-    /// Whether the mesh may be configured several times for one sample. Akida 1.0 has no other way to run a network that
-    /// is larger than its mesh without the host.
-    fn in_passes(&self) -> bool {
-        self.model.target.is_v1()
-    }
-
     /// Builds and places a piece.
     fn plan(&self, piece: &[usize], input: TensorId) -> Result<Result<Planned<'_>, build::Refusal>, MapError> {
         let last = piece[piece.len() - 1];
@@ -333,7 +283,7 @@ impl Cutter<'_> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let indices: Vec<usize> = built.stages.iter().map(|s| s.index).collect();
-        Ok(match passes::plan(built.stages, self.mesh, self.options.mode, self.in_passes()) {
+        Ok(match passes::plan(built.stages, self.mesh, self.options.mode) {
             Ok(passes) => match self.roads(&passes, input) {
                 Ok(roads) => Ok(Planned { layers: piece.to_vec(), input, passes, roads, remarks: built.remarks }),
                 Err((first, reason)) => Err((if first { piece[0] } else { last }, reason)),
@@ -374,9 +324,6 @@ impl Cutter<'_> {
         Ok((HardwareSequence { layers, input, output, passes: plans, program }, remarks))
     }
 }
-
-/// How many longer pieces are tried after one that cannot be.
-const PATIENCE: usize = 4;
 
 /// A piece that fits.
 struct Planned<'m> {
