@@ -22,6 +22,7 @@ use crate::faults::{FaultPlan, Fired};
 use crate::interrupt::Vector;
 use crate::iommu::{DmaMap, HostAccess};
 use crate::spec::SimSpec;
+use crate::team::Team;
 
 /// PCI address of BAR 0; the others follow, 256 MiB apart.
 const BAR_ADDRESS: u64 = 0x38_0000_0000;
@@ -51,6 +52,8 @@ struct Shared {
     taken: Mutex<VecDeque<CoreWork>>,
     /// Told when there are any.
     work: Condvar,
+    /// Computes jobs side by side where accesses do the work.
+    team: Option<Team>,
     stop: AtomicBool,
     map: Arc<DmaMap>,
     host: Arc<dyn HostMemory>,
@@ -96,6 +99,12 @@ impl SimBoard {
             chip: Mutex::new(Chip::new(spec)),
             taken: Mutex::default(),
             work: Condvar::new(),
+            team: match spec.clock {
+                Clock::Stepped => {
+                    Some(Team::new(&spec.to_string(), spec.threads.max(1)).map_err(|e| system("starting threads", e))?)
+                }
+                Clock::Threaded => None,
+            },
             stop: AtomicBool::new(false),
             host: map.clone(),
             map,
@@ -187,10 +196,11 @@ impl Shared {
         self.time.advance(Duration::from_nanos(moved * LINK_NS_PER_KIB / 1024));
         match self.time {
             Time::Virtual(_) => {
-                for _ in 0..JOBS {
-                    let Some(work) = chip.core_work(&self.host) else { break };
-                    let taken = chip.core_done(work.run());
-                    self.time.advance(cycles(taken));
+                let mut jobs = 0;
+                while jobs < JOBS
+                    && let Some(done) = self.compute_now(chip)
+                {
+                    jobs += done;
                 }
             }
             Time::Real(_) => {
@@ -204,6 +214,30 @@ impl Shared {
             }
         }
         self.deliver(chip);
+    }
+
+    /// Does the next job, or several that are computed side by side; how many, `None` when there is none.
+    fn compute_now(&self, chip: &mut Chip) -> Option<usize> {
+        let threads = self.team.as_ref().map_or(1, Team::threads);
+        // More than there are threads, so that none waits for the others at the end.
+        let mut works = chip.core_batch(&self.host, if threads > 1 { threads * 8 } else { 1 });
+        let count = works.len();
+        match (works.pop(), &self.team) {
+            (None, _) => return None,
+            (Some(last), Some(team)) if count > 1 => {
+                works.push(last);
+                for computed in team.run(works) {
+                    let done = computed.finish();
+                    let refused = done.outcome.is_err();
+                    self.time.advance(cycles(chip.core_done(done)));
+                    if refused {
+                        break;
+                    }
+                }
+            }
+            (Some(work), _) => self.time.advance(cycles(chip.core_done(work.run()))),
+        }
+        Some(count)
     }
 
     /// Messages to the interrupt vector, anything else to host memory.

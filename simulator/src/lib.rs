@@ -22,6 +22,7 @@ mod iommu;
 pub mod mesh;
 pub mod serve;
 mod spec;
+mod team;
 
 pub use board::{Inspection, SimBoard};
 pub use clock::Clock;

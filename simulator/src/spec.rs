@@ -100,6 +100,9 @@ pub struct SimSpec {
     pub faults: FaultPlan,
     /// Virtual or real time.
     pub clock: Clock,
+    /// Threads that compute jobs which are in a ring together, in virtual time: the caller's and helpers. Results, their order
+    /// and the board's time are the same whatever their number.
+    pub threads: usize,
     /// Lengths of BARs 0, 2 and 4: powers of two from 4 KiB to 256 MiB.
     pub bar_len: [u64; 3],
 }
@@ -107,13 +110,20 @@ pub struct SimSpec {
 impl SimSpec {
     /// A board without faults, in virtual time.
     pub fn new(model: Model) -> Self {
-        Self { model, faults: FaultPlan::none(), clock: Clock::Stepped, bar_len: model.bar_len() }
+        Self { model, faults: FaultPlan::none(), clock: Clock::Stepped, threads: 1, bar_len: model.bar_len() }
     }
 
     /// The same with these faults.
     #[must_use]
     pub fn with_faults(mut self, faults: FaultPlan) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// The same with so many threads, at least one.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
         self
     }
 

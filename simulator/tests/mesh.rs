@@ -295,12 +295,12 @@ fn events_are_the_same_job_as_bytes() {
         (akida_hal::format::fnp_events(shape, &x).expect("events"), true),
     ] {
         let input = if fnp { MeshInput::FnpEvents(&words) } else { MeshInput::CnpEvents(&words) };
-        assert_eq!(network.run(input, &board.memory).expect("a job").values, expected);
+        assert_eq!(network.run(input, &board.memory).expect("a job").values(), expected);
     }
     // Nothing but the dummy event outside the shape.
     let words = akida_hal::format::cnp_events(shape, &[0; 144]).expect("events");
     let silent = network.run(MeshInput::CnpEvents(&words), &board.memory).expect("a job");
-    assert_eq!(silent.values, board.job(&network, &[0; 144]).expect("a job"));
+    assert_eq!(silent.values(), board.job(&network, &[0; 144]).expect("a job"));
 }
 
 #[test]

@@ -333,3 +333,34 @@ fn the_host_alone_gives_the_integers_of_the_reference() {
         }
     }
 }
+
+/// Jobs of a ring that are computed side by side: results, the board's time, every access and what comes of a fault in their
+/// middle are those of one after another.
+#[test]
+fn threads_of_a_board_change_nothing_that_can_be_seen() {
+    let faults = ["", "flip-descriptor@30:word=0,bits=0x1", "stall-input@21", "wrong-job-id@7", "truncate-header@19"];
+    let mut jobs = 0;
+    for (target, seed) in [(Target::Akida2, 3), (Target::Akida2, 11), (Target::Akd1000, 5), (Target::Akd1500, 2)] {
+        let model = Arc::new(generate::model(target, seed));
+        let inputs = samples(&model, seed, 40);
+        for plan in faults {
+            let run = |threads: usize| {
+                let spec = SimSpec::new(boards(target)[0])
+                    .with_threads(threads)
+                    .with_faults(plan.parse().expect("a fault plan"));
+                let board = Arc::new(SimBoard::open(&spec).expect("a simulated board opens"));
+                let device = Device::open(board.clone(), DeviceOptions::default()).expect("the device opens");
+                let mut session = Session::open(model.clone(), device, SessionOptions::default()).expect("a session");
+                let outputs = session.infer(Batch::Bytes(&inputs)).map(|o| o.raw).map_err(|e| e.to_string());
+                let seen = board.inspect();
+                (outputs, akida_hal::Board::now(&*board), seen.counters, seen.host_accesses, board.faults_fired())
+            };
+            let alone = run(1);
+            jobs += alone.2.jobs.len();
+            for threads in [2, 5] {
+                assert!(alone == run(threads), "{target} seed {seed}, {plan:?}, {threads} threads");
+            }
+        }
+    }
+    assert!(jobs > 40 * faults.len(), "{jobs}");
+}

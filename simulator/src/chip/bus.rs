@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use zerocopy::IntoBytes;
+
 use super::iatu::Iatu;
 use super::memory::DeviceMemory;
 
@@ -50,7 +52,7 @@ pub struct Bus {
     /// Memory on the board.
     pub memory: Arc<DeviceMemory>,
     /// Outbound translation as it was when the job started; `None` when the function may not master the bus.
-    pub outbound: Option<Iatu>,
+    pub outbound: Option<Arc<Iatu>>,
     /// The host's side.
     pub host: Arc<dyn HostMemory>,
 }
@@ -87,9 +89,16 @@ impl Bus {
 
     /// Copies little-endian words from device addresses.
     pub fn read_words(&self, address: u32, words: usize) -> Result<Vec<u32>, BusError> {
-        let mut bytes = vec![0; words * 4];
-        self.read(address, &mut bytes)?;
-        Ok(bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect())
+        let mut read = vec![0; words];
+        self.fill_words(address, &mut read)?;
+        Ok(read)
+    }
+
+    /// Copies little-endian words from device addresses into `words`.
+    pub fn fill_words(&self, address: u32, words: &mut [u32]) -> Result<(), BusError> {
+        self.read(address, words.as_mut_bytes())?;
+        words.iter_mut().for_each(|w| *w = u32::from_le(*w));
+        Ok(())
     }
 
     /// Whether all bytes can be reached, without touching them. Host memory behind a window is not asked.

@@ -230,6 +230,11 @@ impl Controller {
     /// one of them is worked on, as the engine does (deduced).
     pub fn take(&mut self, index: u8) {
         self.busy = true;
+        self.current(index);
+    }
+
+    /// Says that slot `index` is the current one.
+    pub fn current(&mut self, index: u8) {
         let descriptor = self.registers.get(dma::DESCRIPTOR);
         self.registers.set(dma::DESCRIPTOR, dma::CURRENT.set(descriptor, index.into()));
     }

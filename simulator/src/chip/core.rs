@@ -8,7 +8,7 @@ use akida_hal::regs::top::{GeneralControl, InterruptSource};
 
 use super::bus::{Bus, HostMemory};
 use super::controller::{Controller, Kind};
-use super::job::{CoreDone, CoreWork, JobError, Passes, Tamper};
+use super::job::{CoreDone, CoreWork, JobError, Passes, Setup, Tamper};
 use super::memory::lock;
 use super::{Chip, JobRecord, Presence};
 use crate::faults::{FaultKind, Occasion};
@@ -35,8 +35,14 @@ impl Chip {
             // Config jobs that are out must not write into the mesh after it.
             self.controllers[Kind::Config.index()].epoch().fetch_add(1, Ordering::SeqCst);
             self.controllers[Kind::Config.index()].busy = false;
-            lock(&self.mesh).reset();
+            self.reset_mesh();
         }
+    }
+
+    /// Clears the mesh. Passes that were played belong to the program that is gone.
+    pub(super) fn reset_mesh(&mut self) {
+        self.passes = Arc::default();
+        lock(&self.mesh).reset();
     }
 
     /// Whether the core is held in reset.
@@ -61,9 +67,31 @@ impl Chip {
 
     /// The next job of the Akida core: config before input, so that a program is complete before it runs.
     pub fn core_work(&mut self, host: &Arc<dyn HostMemory>) -> Option<CoreWork> {
-        if self.presence != Presence::Here || self.held() {
+        if !self.attention || self.presence != Presence::Here || self.held() {
             return None;
         }
+        let work = self.first_work(host);
+        self.attention = work.is_some();
+        work
+    }
+
+    /// The next job, and those behind it in its ring that can be computed at the same time, `most` at the most. They are to be
+    /// finished in this order, and given back one by one; after one that was refused those behind it never were.
+    pub fn core_batch(&mut self, host: &Arc<dyn HostMemory>, most: usize) -> Vec<CoreWork> {
+        let mut works: Vec<CoreWork> = self.core_work(host).into_iter().collect();
+        let Some(kind) = works.first().filter(|w| most > 1 && w.side_by_side()).map(|w| w.kind) else { return works };
+        while works.len() < most {
+            self.controllers[kind.index()].busy = false;
+            match self.start(kind, host) {
+                Some(work) => works.push(work),
+                None => break,
+            }
+        }
+        self.controllers[kind.index()].busy = true;
+        works
+    }
+
+    fn first_work(&mut self, host: &Arc<dyn HostMemory>) -> Option<CoreWork> {
         [Kind::Config, Kind::Event, Kind::Hrc].into_iter().find_map(|kind| self.start(kind, host))
     }
 
@@ -107,11 +135,8 @@ impl Chip {
             }
         }
         let config = &self.controllers[Kind::Config.index()].registers;
-        let passes = replaying.then(|| Passes {
-            registers: config.clone(),
-            descriptors: dma::BURST_DESCRIPTORS.get(config.get(dma::REPLAY_BURST)) as u8,
-            reset_mesh: self.top.control().contains(GeneralControl::MULTI_PASS),
-        });
+        let reset_mesh = self.top.control().contains(GeneralControl::MULTI_PASS);
+        let passes = replaying.then(|| Passes::of(config, reset_mesh, self.passes.clone()));
         let controller = &mut self.controllers[kind.index()];
         controller.take(index);
         Some(CoreWork {
@@ -119,7 +144,7 @@ impl Chip {
             index,
             started: controller.epoch().load(Ordering::SeqCst),
             epoch: controller.epoch().clone(),
-            registers: controller.registers.clone(),
+            setup: Setup::of(&controller.registers),
             slot: controller.slot(index),
             passes,
             bus: Bus {
@@ -130,11 +155,13 @@ impl Chip {
             mesh: self.mesh.clone(),
             fnp2: self.top.fnp2_addresses(),
             tamper,
+            spare: self.spare.clone(),
         })
     }
 
     /// Gives a job back; the clock cycles it took.
     pub fn core_done(&mut self, done: CoreDone) -> u32 {
+        self.attention = true;
         let controller = &mut self.controllers[done.kind.index()];
         if controller.epoch().load(Ordering::SeqCst) != done.started {
             return 0;
@@ -150,6 +177,8 @@ impl Chip {
                 completed.cycles
             }
             Err(error) => {
+                // Others behind it may have been taken to be computed with it.
+                controller.current(done.index);
                 self.refuse(done.kind, &error);
                 0
             }

@@ -13,9 +13,10 @@ use akida_hal::regs::dma::{self, Control, MonitorStatus};
 
 use super::bus::{Bus, BusError};
 use super::controller::{Completed, Kind};
-use super::memory::lock;
+use super::memory::{Watch, lock};
+use super::passes::{PassStore, Place, Source};
 use super::regmap::RegMap;
-use crate::mesh::{MemoryFault, Mesh, MeshError, MeshInput, MeshOutput, ReadMemory};
+use crate::mesh::{Elements, MemoryFault, Mesh, MeshError, MeshInput, MeshOutput, ReadMemory};
 
 /// Largest input of one job. Ours: a 2^32-byte row times 65535 rows can be described, and does not exist.
 const INPUT_MAX: u64 = 64 << 20;
@@ -79,12 +80,73 @@ pub struct Tamper {
 
 /// The config DMA as a multi-pass job drives it.
 pub struct Passes {
-    /// Config DMA registers.
-    pub registers: RegMap,
+    /// Where its descriptors are.
+    pub ring: u32,
+    /// Bytes of one.
+    pub slot: u32,
     /// Descriptors of one pass.
     pub descriptors: u8,
     /// Whether the mesh is reset between passes.
     pub reset_mesh: bool,
+    /// Passes that were played before.
+    pub store: Arc<Mutex<PassStore>>,
+}
+
+impl Passes {
+    /// The config DMA as its registers say.
+    pub fn of(registers: &RegMap, reset_mesh: bool, store: Arc<Mutex<PassStore>>) -> Self {
+        Self {
+            ring: registers.get(dma::RING_BASE),
+            slot: dma::SLOT_SIZE.get(registers.get(dma::RING_SIZE)).max(1) * 32,
+            descriptors: (dma::BURST_DESCRIPTORS.get(registers.get(dma::REPLAY_BURST)) as u8).max(1),
+            reset_mesh,
+            store,
+        }
+    }
+
+    fn place(&self, pass: usize) -> Place {
+        Place { ring: self.ring, slot: self.slot, descriptors: self.descriptors, pass }
+    }
+
+    fn descriptor(&self, index: usize) -> u32 {
+        self.ring.wrapping_add((index as u32).wrapping_mul(self.slot))
+    }
+
+    fn indices(&self, pass: usize) -> std::ops::Range<usize> {
+        let count = usize::from(self.descriptors);
+        pass * count..(pass + 1) * count
+    }
+}
+
+/// What a job uses of its controller's registers, as they were when it started.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    control: u32,
+    debug: u32,
+    clear: u32,
+    burst: u32,
+    replay_output: u32,
+}
+
+impl Setup {
+    /// Takes them.
+    pub fn of(registers: &RegMap) -> Self {
+        Self {
+            control: registers.get(dma::CONTROL),
+            debug: registers.get(dma::DEBUG_CONTROL),
+            clear: registers.get(dma::OUTPUT_CLEAR),
+            burst: registers.get(dma::REPLAY_BURST),
+            replay_output: registers.get(dma::REPLAY_OUTPUT),
+        }
+    }
+}
+
+/// Memory of a job, kept for the next one.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    input: Vec<u8>,
+    events: Vec<u32>,
+    output: Vec<u8>,
 }
 
 /// A job that can be run on any thread.
@@ -98,7 +160,7 @@ pub struct CoreWork {
     /// See `started`.
     pub epoch: Arc<AtomicU64>,
     /// The controller's registers.
-    pub registers: RegMap,
+    pub setup: Setup,
     /// Slot address and length.
     pub slot: (u32, u32),
     /// Multi-pass, both for the first burst of the config DMA and for input jobs.
@@ -111,16 +173,44 @@ pub struct CoreWork {
     pub fnp2: [u32; 4],
     /// Injected faults.
     pub tamper: Tamper,
+    /// Buffers that no job uses.
+    pub spare: Arc<Mutex<Vec<Buffers>>>,
 }
 
 /// How a job ended.
 pub struct CoreDone {
     /// Whose.
     pub kind: Kind,
+    /// Its ring index.
+    pub index: u8,
     /// Reset counter when it started.
     pub started: u64,
     /// What to put into registers, or why not.
     pub outcome: Result<Completed, JobError>,
+}
+
+/// An output that is made and not written.
+struct Made {
+    taken: Taken,
+    checksum_in: u32,
+    output: MeshOutput,
+}
+
+/// A job that was computed; nobody can see it yet.
+pub struct Computed {
+    work: CoreWork,
+    buffers: Buffers,
+    made: Result<Made, JobError>,
+}
+
+impl Computed {
+    /// Writes the output.
+    pub fn finish(self) -> CoreDone {
+        let Self { work, mut buffers, made } = self;
+        let outcome = made.and_then(|made| work.deliver(made, &mut buffers));
+        lock(&work.spare).push(buffers);
+        work.done(outcome)
+    }
 }
 
 struct Weights<'a> {
@@ -136,45 +226,43 @@ impl ReadMemory for Weights<'_> {
     fn read_words(&self, address: u64, words: &mut [u32]) -> Result<(), MemoryFault> {
         let fault = MemoryFault { address };
         let at = u32::try_from(address).map_err(|_| fault)?;
-        let read = self.bus.read_words(at, words.len()).map_err(|_| fault)?;
-        words.copy_from_slice(&read);
-        Ok(())
+        self.bus.fill_words(at, words).map_err(|_| fault)
+    }
+
+    fn watch(&self, address: u64, words: usize) -> Option<Arc<Watch>> {
+        self.bus.memory.watch(u32::try_from(address).ok()?, words * 4)
     }
 }
 
-/// Input as it was read, before it is given to the mesh.
-enum Input {
-    Dense(Vec<u8>),
-    Events(Vec<u32>),
+/// What of an input is reported, and where its output goes.
+struct Taken {
+    header: JobHeader,
+    address: u32,
+    words: u32,
+    output: u32,
 }
 
-impl Input {
-    fn words(&self) -> u32 {
-        match self {
-            Input::Dense(bytes) => bytes.len().div_ceil(4) as u32,
-            Input::Events(words) => words.len() as u32,
-        }
-    }
-
-    fn checksum(&self) -> u32 {
-        match self {
-            Input::Dense(bytes) => bytes.chunks(4).fold(0, |sum: u32, chunk| {
-                let mut word = [0; 4];
-                word[..chunk.len()].copy_from_slice(chunk);
-                sum.wrapping_add(u32::from_le_bytes(word))
-            }),
-            Input::Events(words) => sum(words),
-        }
-    }
-
+impl Buffers {
     /// FNP events have their polarity bit set, which is no bit of a CNP event.
-    fn mesh(&self) -> MeshInput<'_> {
-        match self {
-            Input::Dense(bytes) => MeshInput::Dense(bytes),
-            Input::Events(words) if words.get(1).is_some_and(|w| w >> 31 != 0) => MeshInput::FnpEvents(words),
-            Input::Events(words) => MeshInput::CnpEvents(words),
+    fn mesh(&self, kind: Kind) -> MeshInput<'_> {
+        match kind {
+            Kind::Event if self.events.get(1).is_some_and(|w| w >> 31 != 0) => MeshInput::FnpEvents(&self.events),
+            Kind::Event => MeshInput::CnpEvents(&self.events),
+            _ => MeshInput::Dense(&self.input),
         }
     }
+
+    fn checksum(&self, kind: Kind) -> u32 {
+        if kind == Kind::Event { sum(&self.events) } else { sum_bytes(&self.input) }
+    }
+}
+
+/// The sum of little-endian words; what is missing of the last one is 0.
+fn sum_bytes(bytes: &[u8]) -> u32 {
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().chain([&last]).fold(0, |sum: u32, word| sum.wrapping_add(u32::from_le_bytes(*word)))
 }
 
 fn sum(words: &[u32]) -> u32 {
@@ -185,18 +273,42 @@ impl CoreWork {
     /// Does it.
     pub fn run(self) -> CoreDone {
         let outcome = match (self.kind, &self.passes) {
-            _ if dma::LOOPBACK.any(self.registers.get(dma::DEBUG_CONTROL)) => self.loopback(),
-            (Kind::Config, Some(passes)) => self.burst(passes, 0),
-            (Kind::Config, None) => self.config(self.slot.0),
-            (_, passes) => self.input(passes.as_ref()),
+            _ if dma::LOOPBACK.any(self.setup.debug) => self.loopback(),
+            (Kind::Config, Some(passes)) => self.burst(passes, 0, &mut None),
+            (Kind::Config, None) => self.config(self.slot.0, &mut None),
+            (_, passes) => {
+                let mut buffers = lock(&self.spare).pop().unwrap_or_default();
+                let made = self.make(passes.as_ref(), &mut buffers);
+                let outcome = made.and_then(|made| self.deliver(made, &mut buffers));
+                lock(&self.spare).push(buffers);
+                outcome
+            }
         };
-        CoreDone { kind: self.kind, started: self.started, outcome }
+        self.done(outcome)
+    }
+
+    fn done(&self, outcome: Result<Completed, JobError>) -> CoreDone {
+        CoreDone { kind: self.kind, index: self.index, started: self.started, outcome }
+    }
+
+    /// Whether jobs like this one can be computed at the same time: each sees its own input and nothing of the others.
+    pub fn side_by_side(&self) -> bool {
+        self.kind != Kind::Config
+            && self.passes.is_none()
+            && !dma::LOOPBACK.any(self.setup.debug)
+            && lock(&self.mesh).network().is_ok_and(|n| !n.keeps_frames())
+    }
+
+    /// Does all of it but to write the output, which [`Computed::finish`] does: in the order of the ring.
+    pub fn compute_only(self) -> Computed {
+        let mut buffers = lock(&self.spare).pop().unwrap_or_default();
+        let made = self.make(None, &mut buffers);
+        Computed { work: self, buffers, made }
     }
 
     fn descriptor<const N: usize>(&self, slot: u32) -> Result<[u32; N], JobError> {
-        let read = self.bus.read_words(slot, N)?;
         let mut words = [0; N];
-        words.copy_from_slice(&read);
+        self.bus.fill_words(slot, &mut words)?;
         if let Some((word, bits)) = self.tamper.descriptor
             && let Some(word) = words.get_mut(usize::from(word))
         {
@@ -214,14 +326,36 @@ impl CoreWork {
         let [_, source, words, destination, ..] = self.descriptor::<{ descriptor::WORDS }>(self.slot.0)?;
         let words = words & 0x00ff_ffff;
         let data = self.bus.read_words(source, words as usize)?;
-        self.write(destination, FormatType::Loopback, &data)?;
-        Ok(self.completed(source, words, sum(&data), destination, &data))
+        let header = OutputHeader { words, format: FormatType::Loopback };
+        let mut output = self.framed(header);
+        data.iter().for_each(|w| output.extend_from_slice(&w.to_le_bytes()));
+        self.write(destination, &output)?;
+        Ok(self.completed(source, words, sum(&data), destination, &output[self.header_bytes()..]))
     }
 
-    /// One config descriptor.
-    fn config(&self, slot: u32) -> Result<Completed, JobError> {
+    /// One config descriptor. What it takes from memory is noted, where a list is given and that is all there is to it.
+    fn config(&self, slot: u32, sources: &mut Option<Vec<Source>>) -> Result<Completed, JobError> {
         let descriptor = ConfigDescriptor::decode(&self.descriptor(slot)?)?;
-        let mut words = self.bus.read_words(descriptor.input, usize::from(descriptor.input_words))?;
+        let (at, len) = (descriptor.input, usize::from(descriptor.input_words));
+        let mut words = match (descriptor.direction, sources.as_mut()) {
+            (Direction::Write, Some(noted)) => {
+                // A read before it may have seen what this changes.
+                let reads = noted.iter().any(Source::is_read);
+                let source = Source::track(&self.bus, slot, at, len)?;
+                let words = source.words().to_vec();
+                if reads {
+                    *sources = None
+                } else {
+                    noted.push(source)
+                }
+                words
+            }
+            (Direction::Read, Some(noted)) => {
+                noted.push(Source::read(&self.bus, slot)?);
+                self.bus.read_words(at, len)?
+            }
+            (_, None) => self.bus.read_words(at, len)?,
+        };
         let checksum = sum(&words);
         let read = match descriptor.direction {
             Direction::Write => {
@@ -241,7 +375,8 @@ impl CoreWork {
         }
         // What the mesh got counts, not what was in memory.
         let checksum = if descriptor.direction == Direction::Write { sum(&words) } else { checksum };
-        Ok(self.completed(descriptor.input, descriptor.input_words.into(), checksum, descriptor.output, &read))
+        let bytes: Vec<u8> = read.iter().flat_map(|w| w.to_le_bytes()).collect();
+        Ok(self.completed(descriptor.input, descriptor.input_words.into(), checksum, descriptor.output, &bytes))
     }
 
     /// Gives the packets of a track to the mesh, up to the first one that is wrong.
@@ -285,58 +420,87 @@ impl CoreWork {
     }
 
     /// Plays one pass's descriptors.
-    fn burst(&self, passes: &Passes, pass: usize) -> Result<Completed, JobError> {
-        let count = usize::from(passes.descriptors.max(1));
-        let slot_bytes = dma::SLOT_SIZE.get(passes.registers.get(dma::RING_SIZE)).max(1) * 32;
-        let base = passes.registers.get(dma::RING_BASE);
+    fn burst(&self, passes: &Passes, pass: usize, sources: &mut Option<Vec<Source>>) -> Result<Completed, JobError> {
         let mut done = Completed::default();
-        for index in pass * count..(pass + 1) * count {
-            let slot = base.wrapping_add((index as u32).wrapping_mul(slot_bytes));
-            done = Completed { index: index as u8, ..self.config(slot)? };
+        for index in passes.indices(pass) {
+            done = Completed { index: index as u8, ..self.config(passes.descriptor(index), sources)? };
         }
         Ok(Completed { burst: true, ..done })
     }
 
-    fn input(&self, passes: Option<&Passes>) -> Result<Completed, JobError> {
-        let (header, address, input, mut output) = self.read_input()?;
-        let (words_in, checksum_in) = (input.words(), input.checksum());
-        let mut made = self.compute(input.mesh())?;
+    /// From the input to the last pass's output.
+    fn make(&self, passes: Option<&Passes>, buffers: &mut Buffers) -> Result<Made, JobError> {
+        let mut taken = self.read_input(buffers)?;
+        let checksums = dma::CHECKSUM_ENABLE.any(self.setup.debug);
+        let checksum_in = if checksums { buffers.checksum(self.kind) } else { 0 };
+        let mut made = self.compute(buffers.mesh(self.kind))?;
         if let Some(passes) = passes {
-            let loops = dma::BURST_LOOPS.get(self.registers.get(dma::REPLAY_BURST)).max(1) as usize;
-            output = self.registers.get(dma::REPLAY_OUTPUT);
+            let loops = dma::BURST_LOOPS.get(self.setup.burst).max(1) as usize;
+            taken.output = self.setup.replay_output;
             for pass in 1..loops {
-                if made.port.bits > 8 {
+                let Elements::Bytes(bytes) = &made.elements else {
                     return Err(JobError::Potentials { pass: pass - 1 });
-                }
-                let bytes: Vec<u8> = made.values.iter().map(|v| *v as u8).collect();
+                };
                 self.next_pass(passes, pass)?;
-                made = self.compute(MeshInput::Dense(&bytes))?;
+                made = self.compute(MeshInput::Dense(bytes))?;
             }
             if loops > 1 {
                 self.next_pass(passes, 0)?;
             }
         }
-        let payload = made.payload();
-        self.write(output, made.format_type(), &payload)?;
+        Ok(Made { taken, checksum_in, output: made })
+    }
+
+    /// The output to where it belongs.
+    fn deliver(&self, made: Made, buffers: &mut Buffers) -> Result<Completed, JobError> {
+        let Made { taken: Taken { header, address, words, output }, checksum_in, output: made } = made;
+        let framed = &mut buffers.output;
+        framed.clear();
+        framed.resize(self.header_bytes(), 0);
+        made.payload(framed);
+        let payload = framed.len() - self.header_bytes();
+        let format = OutputHeader { words: (payload / 4) as u32, format: made.format_type() };
+        self.frame(format, framed);
+        self.write(output, framed)?;
         let job = header.job.0 ^ if self.tamper.job_id { 0x5555 } else { 0 };
         let mut quiet = MonitorStatus::empty();
         quiet.set(MonitorStatus::OUTBOUND_INTERRUPT, header.no_outbound_interrupt);
         quiet.set(MonitorStatus::INBOUND_INTERRUPT, header.no_inbound_interrupt);
         Ok(Completed {
             job,
-            burst: passes.is_some(),
+            burst: self.passes.is_some(),
             quiet: quiet.bits(),
-            ..self.completed(address, words_in, checksum_in, output, &payload)
+            ..self.completed(address, words, checksum_in, output, &framed[self.header_bytes()..])
         })
     }
 
+    /// The mesh goes to another pass: its tracks are played, unless they are what they were the last time and the mesh they
+    /// made is still there.
     fn next_pass(&self, passes: &Passes, pass: usize) -> Result<(), JobError> {
-        if passes.reset_mesh {
+        if !passes.reset_mesh {
+            return self.burst(passes, pass, &mut None).map(drop);
+        }
+        let place = passes.place(pass);
+        // A descriptor that the fault plan changes is to be seen.
+        let mut sources = self.tamper.descriptor.is_none().then(Vec::new);
+        {
             let mut mesh = lock(&self.mesh);
             self.live()?;
-            mesh.reset();
+            let mut store = lock(&passes.store);
+            if sources.is_some()
+                && let Some(reads) = store.bring(place, &mut mesh, &self.bus)
+            {
+                drop((mesh, store));
+                return reads.into_iter().try_for_each(|slot| self.config(slot, &mut None).map(drop));
+            }
+            store.clear_mesh(&mut mesh);
         }
-        self.burst(passes, pass).map(drop)
+        self.burst(passes, pass, &mut sources)?;
+        if let Some(sources) = sources {
+            let mesh = lock(&self.mesh);
+            lock(&passes.store).note(place, sources, &mesh);
+        }
+        Ok(())
     }
 
     fn compute(&self, input: MeshInput<'_>) -> Result<MeshOutput, JobError> {
@@ -345,15 +509,16 @@ impl CoreWork {
         Ok(network.run(input, &Weights { bus: &self.bus, addresses: self.fnp2 })?)
     }
 
-    /// Descriptor and payload: (job, address, input, output address).
-    fn read_input(&self) -> Result<(JobHeader, u32, Input, u32), JobError> {
+    /// Descriptor and payload, the payload into the buffers.
+    fn read_input(&self, buffers: &mut Buffers) -> Result<Taken, JobError> {
         if self.kind == Kind::Event {
             let d = EventDescriptor::decode(&self.descriptor(self.slot.0)?)?;
             if !d.input_words.is_multiple_of(2) {
                 return Err(JobError::HalfEvent { words: d.input_words });
             }
-            let words = self.bus.read_words(d.input, d.input_words as usize)?;
-            return Ok((d.header, d.input, Input::Events(words), d.output));
+            buffers.events.resize(d.input_words as usize, 0);
+            self.bus.fill_words(d.input, &mut buffers.events)?;
+            return Ok(Taken { header: d.header, address: d.input, words: d.input_words, output: d.output });
         }
         let d = HrcDescriptor::decode(&self.descriptor(self.slot.0)?)?;
         let bytes = u64::from(d.row_bytes) * u64::from(d.rows);
@@ -361,64 +526,73 @@ impl CoreWork {
             return Err(JobError::TooLarge { bytes });
         }
         let stride = if d.next_row == 0 { d.row_bytes } else { u32::from(d.next_row) };
-        let mut data = vec![0; bytes as usize];
+        let data = &mut buffers.input;
+        data.resize(bytes as usize, 0);
         if stride == d.row_bytes {
-            self.bus.read(d.input, &mut data)?;
+            self.bus.read(d.input, data)?;
         } else {
             for (row, into) in data.chunks_mut(d.row_bytes.max(1) as usize).enumerate() {
                 self.bus.read(d.input.wrapping_add(stride.wrapping_mul(row as u32)), into)?;
             }
         }
-        Ok((d.header, d.input, Input::Dense(data), d.output))
+        let words = data.len().div_ceil(4) as u32;
+        Ok(Taken { header: d.header, address: d.input, words, output: d.output })
     }
 
     fn header_bytes(&self) -> usize {
-        let control = self.registers.get(dma::CONTROL);
+        let control = self.setup.control;
         if control & Control::WRITE_INFO.bits() == 0 { 0 } else { dma::HEADER_SIZE.get(control) as usize }
     }
 
-    /// Clears the output area if asked to, then writes header and payload.
-    fn write(&self, output: u32, format: FormatType, payload: &[u32]) -> Result<(), JobError> {
+    /// An output header, as long as the controller writes it.
+    fn framed(&self, header: OutputHeader) -> Vec<u8> {
+        let mut bytes = vec![0; self.header_bytes()];
+        self.frame(header, &mut bytes);
+        bytes
+    }
+
+    /// Puts a header before a payload for which room was left.
+    fn frame(&self, header: OutputHeader, framed: &mut [u8]) {
+        let room = self.header_bytes();
+        for (into, word) in framed[..room].chunks_exact_mut(4).zip(header.encode()) {
+            into.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    /// Clears what is behind the output where asked to, then writes header and payload.
+    fn write(&self, output: u32, framed: &[u8]) -> Result<(), JobError> {
         let header = self.header_bytes();
-        let clear = self.registers.get(dma::OUTPUT_CLEAR);
+        let clear = self.setup.clear;
         let cleared = if dma::CLEAR_ENABLE.any(clear) { dma::CLEAR_WORDS.get(clear) as usize * 4 } else { 0 };
-        let len = header + cleared.max(payload.len() * 4);
+        let len = framed.len().max(header + cleared);
         if !self.bus.decodes(output, len) {
             return Err(BusError::Decode { address: output, len }.into());
         }
         self.live()?;
         let zeros = [0; 4096];
-        let mut at = payload.len() * 4;
-        while at < cleared {
-            let n = zeros.len().min(cleared - at);
-            self.bus.write(output.wrapping_add((header + at) as u32), &zeros[..n])?;
+        let mut at = framed.len();
+        while at < header + cleared {
+            let n = zeros.len().min(header + cleared - at);
+            self.bus.write(output.wrapping_add(at as u32), &zeros[..n])?;
             at += n;
         }
-        let words = OutputHeader { words: payload.len() as u32, format }.encode();
-        let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-        bytes.resize(header, 0);
-        if self.tamper.header {
-            // The word with the length is the one that is missing.
-            let half = bytes.split_off(header / 2);
-            self.bus.write(output.wrapping_add((header / 2) as u32), &half)?;
-            bytes.clear();
-        }
-        let at = output.wrapping_add((header - bytes.len()) as u32);
-        bytes.extend(payload.iter().flat_map(|w| w.to_le_bytes()));
-        Ok(self.bus.write(if self.tamper.header { output.wrapping_add(header as u32) } else { at }, &bytes)?)
+        // Half a header: the word with the length is the one that is missing.
+        let from = if self.tamper.header { header / 2 } else { 0 };
+        Ok(self.bus.write(output.wrapping_add(from as u32), &framed[from..])?)
     }
 
-    fn completed(&self, input: u32, input_words: u32, checksum_in: u32, output: u32, payload: &[u32]) -> Completed {
+    fn completed(&self, input: u32, input_words: u32, checksum_in: u32, output: u32, payload: &[u8]) -> Completed {
+        let (words, checksums) = ((payload.len() / 4) as u32, dma::CHECKSUM_ENABLE.any(self.setup.debug));
         Completed {
             index: self.index,
             job: 0,
             input,
             input_words,
             output,
-            output_words: payload.len() as u32,
+            output_words: words,
             checksum_in,
-            checksum_out: sum(payload),
-            cycles: input_words.saturating_add(payload.len() as u32).saturating_add(64),
+            checksum_out: if checksums { sum_bytes(payload) } else { 0 },
+            cycles: input_words.saturating_add(words).saturating_add(64),
             burst: false,
             quiet: 0,
         }

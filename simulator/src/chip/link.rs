@@ -43,11 +43,15 @@ enum LinkAction {
 impl LinkWork {
     /// Moves the host's side of it. Needs no chip.
     pub fn run(&self, host: &dyn HostMemory) -> Result<Vec<u8>, Unmapped> {
-        let mut bytes = vec![0; self.transfer.len as usize];
+        let room = || vec![0; self.transfer.len as usize];
         match &self.action {
             LinkAction::Write(data) => host.write(self.transfer.host, data).map(|()| Vec::new()),
-            LinkAction::Read => host.read(self.transfer.host, &mut bytes).map(|()| bytes),
+            LinkAction::Read => {
+                let mut bytes = room();
+                host.read(self.transfer.host, &mut bytes).map(|()| bytes)
+            }
             LinkAction::Copy(from, to) => {
+                let mut bytes = room();
                 host.read(*from, &mut bytes)?;
                 host.write(*to, &bytes).map(|()| Vec::new())
             }
@@ -199,6 +203,7 @@ impl Chip {
     }
 
     fn store(&mut self, local: u64, bytes: &[u8]) -> Result<(), Cause> {
+        self.attention = true;
         let address = u32::try_from(local).map_err(|_| Cause::Local)?;
         if self.memory.write(address, bytes).is_err() {
             for (i, word) in bytes.as_chunks::<4>().0.iter().enumerate() {

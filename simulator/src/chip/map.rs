@@ -1,5 +1,7 @@
 //! Which register or memory an address is: BARs, the endpoint's own registers, the internal bus.
 
+use std::sync::Arc;
+
 use akida_hal::board::{Bar, Chip as ChipKind};
 use akida_hal::memory_map::{DBI, MEMORY, TOP};
 use akida_hal::regs::edma::BAR2_BASE;
@@ -37,7 +39,7 @@ impl Chip {
     /// with the AKD1000's host interface, at the DBI address.
     pub(super) fn endpoint_read(&mut self, offset: u32) -> u32 {
         match self.endpoint(offset) {
-            Endpoint::Iatu(register) => self.iatu.viewport_read(register),
+            Endpoint::Iatu(register) => Arc::make_mut(&mut self.iatu).viewport_read(register),
             Endpoint::Link(register) => self.link.read(register),
             Endpoint::Config => self.config.read(offset),
         }
@@ -46,8 +48,8 @@ impl Chip {
     pub(super) fn endpoint_write(&mut self, offset: u32, value: u32, bytes: u32) {
         match self.endpoint(offset) {
             Endpoint::Iatu(register) => {
-                let old = if bytes == ONES { 0 } else { self.iatu.viewport_read(register) };
-                self.iatu.viewport_write(register, value & bytes | old & !bytes);
+                let old = if bytes == ONES { 0 } else { Arc::make_mut(&mut self.iatu).viewport_read(register) };
+                Arc::make_mut(&mut self.iatu).viewport_write(register, value & bytes | old & !bytes);
             }
             Endpoint::Link(register) => self.link.write(register, value),
             Endpoint::Config => match self.config.write(offset, value, bytes) {
@@ -76,14 +78,14 @@ impl Chip {
     /// The AKD1500's BAR 0: HDMA and unrolled translation.
     pub(super) fn controller_read(&mut self, offset: u32) -> u32 {
         match offset {
-            regs::iatu::unrolled::BASE..UNROLLED_END => self.iatu.unrolled_read(offset),
+            regs::iatu::unrolled::BASE..UNROLLED_END => Arc::make_mut(&mut self.iatu).unrolled_read(offset),
             _ => self.link.read(offset),
         }
     }
 
     pub(super) fn controller_write(&mut self, offset: u32, value: u32) {
         match offset {
-            regs::iatu::unrolled::BASE..UNROLLED_END => self.iatu.unrolled_write(offset, value),
+            regs::iatu::unrolled::BASE..UNROLLED_END => Arc::make_mut(&mut self.iatu).unrolled_write(offset, value),
             _ => self.link.write(offset, value),
         }
     }

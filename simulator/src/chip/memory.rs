@@ -1,6 +1,8 @@
 //! The board's own memory: sparse, and full of noise until something is written, as DRAM is after power-up.
 
-use std::sync::Mutex;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 const PAGE: usize = 64 * 1024;
 
@@ -16,8 +18,27 @@ pub struct NoMemory {
 
 struct Region {
     base: u32,
-    pages: Mutex<Vec<Option<Box<[u8]>>>>,
+    state: Mutex<State>,
     len: u32,
+}
+
+struct State {
+    pages: Vec<Option<Box<[u8]>>>,
+    watches: Vec<(Range<usize>, Weak<Watch>)>,
+}
+
+/// Tells whether bytes of device memory were written since it was made: what was worked out of them still holds as long as
+/// they were not.
+#[derive(Debug, Default)]
+pub struct Watch {
+    written: AtomicBool,
+}
+
+impl Watch {
+    /// Whether nothing was written there so far.
+    pub fn untouched(&self) -> bool {
+        !self.written.load(Ordering::Acquire)
+    }
 }
 
 /// RAM behind device addresses. Pages are allocated when first written; what was never written reads as noise that
@@ -32,7 +53,10 @@ impl DeviceMemory {
         let region = |&(base, len): &(u32, u32)| Region {
             base,
             len,
-            pages: Mutex::new((0..len.div_ceil(PAGE as u32)).map(|_| None).collect()),
+            state: Mutex::new(State {
+                pages: (0..len.div_ceil(PAGE as u32)).map(|_| None).collect(),
+                watches: Vec::new(),
+            }),
         };
         Self { regions: ranges.iter().map(region).collect() }
     }
@@ -53,16 +77,12 @@ impl DeviceMemory {
     /// Copies bytes out.
     pub fn read(&self, address: u32, bytes: &mut [u8]) -> Result<(), NoMemory> {
         let (region, offset) = self.region(address, bytes.len())?;
-        let pages = lock(&region.pages);
+        let pages = &lock(&region.state).pages;
         each_page(offset, bytes.len(), |page, at, range| {
             let into = &mut bytes[range];
             match &pages[page] {
                 Some(data) => into.copy_from_slice(&data[at..at + into.len()]),
-                None => {
-                    for (i, byte) in into.iter_mut().enumerate() {
-                        *byte = noise(region.base, page * PAGE + at + i);
-                    }
-                }
+                None => noise(region.base, page * PAGE + at, into),
             }
         });
         Ok(())
@@ -71,19 +91,44 @@ impl DeviceMemory {
     /// Copies bytes in.
     pub fn write(&self, address: u32, bytes: &[u8]) -> Result<(), NoMemory> {
         let (region, offset) = self.region(address, bytes.len())?;
-        let mut pages = lock(&region.pages);
+        let mut state = lock(&region.state);
+        let State { pages, watches } = &mut *state;
+        let end = offset + bytes.len();
+        // One write is all that a watch tells.
+        watches.retain(|(range, watch)| {
+            let Some(watch) = watch.upgrade() else { return false };
+            let hit = range.start < end && offset < range.end;
+            if hit {
+                watch.written.store(true, Ordering::Release);
+            }
+            !hit
+        });
         each_page(offset, bytes.len(), |page, at, range| {
             let from = &bytes[range];
-            let data =
-                pages[page].get_or_insert_with(|| (0..PAGE).map(|i| noise(region.base, page * PAGE + i)).collect());
+            let data = pages[page].get_or_insert_with(|| {
+                let mut data = vec![0; PAGE];
+                if from.len() < PAGE {
+                    noise(region.base, page * PAGE, &mut data);
+                }
+                data.into()
+            });
             data[at..at + from.len()].copy_from_slice(from);
         });
         Ok(())
     }
 
+    /// Watches a range from now on; `None` where there is no memory. Bytes are to be read after this call: then they are at
+    /// least as new as the watch.
+    pub fn watch(&self, address: u32, len: usize) -> Option<Arc<Watch>> {
+        let (region, offset) = self.region(address, len).ok()?;
+        let watch = Arc::new(Watch::default());
+        lock(&region.state).watches.push((offset..offset + len, Arc::downgrade(&watch)));
+        Some(watch)
+    }
+
     /// Host memory this object holds, in bytes: what was ever written, rounded up to pages.
     pub fn resident(&self) -> usize {
-        self.regions.iter().map(|r| lock(&r.pages).iter().flatten().count() * PAGE).sum()
+        self.regions.iter().map(|r| lock(&r.state).pages.iter().flatten().count() * PAGE).sum()
     }
 
     fn region(&self, address: u32, len: usize) -> Result<(&Region, usize), NoMemory> {
@@ -107,12 +152,22 @@ fn each_page(mut offset: usize, len: usize, mut f: impl FnMut(usize, usize, std:
     }
 }
 
-/// Power-up contents (one round of splitmix64 per 8 bytes).
-fn noise(base: u32, offset: usize) -> u8 {
-    let mut z = (base as u64) << 32 | (offset as u64 / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z ^ z >> 31).to_le_bytes()[offset % 8]
+/// Power-up contents (one round of splitmix64 per 8 bytes) from an offset on.
+fn noise(base: u32, offset: usize, bytes: &mut [u8]) {
+    let word = |n: usize| {
+        let mut z = (base as u64) << 32 | (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ z >> 31).to_le_bytes()
+    };
+    let (first, rest) = bytes.split_at_mut((offset.next_multiple_of(8) - offset).min(bytes.len()));
+    let from = offset % 8;
+    if !first.is_empty() {
+        first.copy_from_slice(&word(offset / 8)[from..from + first.len()]);
+    }
+    for (n, into) in (offset.div_ceil(8)..).zip(rest.chunks_mut(8)) {
+        into.copy_from_slice(&word(n)[..into.len()]);
+    }
 }
 
 /// Memory stays usable when some other thread panicked while copying.
@@ -152,6 +207,24 @@ mod tests {
             assert_eq!(memory.contains(address, len), ok, "{address:#x}+{len:#x}");
             assert_eq!(memory.write(address, &vec![1; len]).is_ok(), ok, "{address:#x}+{len:#x}");
         }
+    }
+
+    #[test]
+    fn a_watch_tells_of_writes_into_its_range_only() {
+        let memory = DeviceMemory::new(&[(BASE, 1 << 20)]);
+        let watch = || memory.watch(BASE + 100, 50).unwrap();
+        for (at, len, hit) in
+            [(0, 100, false), (150, 10, false), (0, 101, true), (149, 1, true), (120, 1, true), (0, 1000, true)]
+        {
+            let (watch, ended) = (watch(), watch());
+            drop(ended);
+            memory.read(BASE + 100, &mut [0; 50]).unwrap();
+            assert!(watch.untouched());
+            memory.write(BASE + at, &vec![1; len]).unwrap();
+            assert_eq!(!watch.untouched(), hit, "{at}+{len}");
+        }
+        assert!(memory.watch(BASE - 1, 2).is_none());
+        assert!(lock(&memory.regions[0].state).watches.len() <= 2, "those that ended are gone at the next write");
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod job;
 mod link;
 mod map;
 pub mod memory;
+pub mod passes;
 pub mod regmap;
 mod top;
 mod trace;
@@ -36,10 +37,12 @@ use controller::{Controller, Kind};
 use edma::Edma;
 use hdma::Hdma;
 use iatu::Iatu;
+use job::Buffers;
 use link::LinkEngine;
 pub use link::LinkWork;
 use map::{ONES, Place};
-use memory::{DeviceMemory, lock};
+use memory::DeviceMemory;
+use passes::PassStore;
 use regmap::RegMap;
 use top::Top;
 
@@ -105,13 +108,18 @@ pub struct Counters {
 pub struct Chip {
     kind: ChipKind,
     config: ConfigSpace,
-    iatu: Iatu,
+    iatu: Arc<Iatu>,
     link: Box<dyn LinkEngine>,
     memory: Arc<DeviceMemory>,
     top: Top,
     controllers: [Controller; 3],
     epg: RegMap,
     mesh: Arc<Mutex<Mesh>>,
+    passes: Arc<Mutex<PassStore>>,
+    /// Buffers of jobs that ended.
+    spare: Arc<Mutex<Vec<Buffers>>>,
+    /// Something happened since no job of the core could be started.
+    attention: bool,
     faults: Faults,
     presence: Presence,
     outbox: Vec<Sent>,
@@ -131,13 +139,16 @@ impl Chip {
         Self {
             kind,
             config: ConfigSpace::new(pci::VENDOR, pci::device_id(kind), spec.bar_len, lanes),
-            iatu: if akd1500 { Iatu::unrolled() } else { Iatu::viewport() },
+            iatu: Arc::new(if akd1500 { Iatu::unrolled() } else { Iatu::viewport() }),
             link: if akd1500 { Box::new(Hdma::new()) } else { Box::new(Edma::new()) },
             memory: Arc::new(DeviceMemory::new(ranges)),
             top: Top::new(&mesh),
             controllers: [Kind::Event, Kind::Hrc, Kind::Config].map(Controller::new),
             epg: RegMap::of("epg", epg::NAMES, &epg_special),
             mesh: Arc::new(Mutex::new(Mesh::new(mesh))),
+            passes: Arc::default(),
+            spare: Arc::default(),
+            attention: true,
             faults: Faults::new(&spec.faults),
             presence: Presence::Here,
             outbox: Vec::new(),
@@ -193,6 +204,7 @@ impl Chip {
     /// Writes the bytes of a configuration word that `bytes` selects (0xff per byte).
     pub fn config_write(&mut self, offset: u16, value: u32, bytes: u32) {
         self.counters.config_accesses += 1;
+        self.attention = true;
         let offset = u32::from(offset & 0xffc);
         self.trace("config", "write", offset, value);
         if self.access() {
@@ -220,6 +232,7 @@ impl Chip {
     /// Writes 32 bits of a BAR.
     pub fn bar_write(&mut self, bar: Bar, offset: u64, value: u32) {
         self.counters.bar_accesses += 1;
+        self.attention = true;
         if !self.access() || !self.config.memory_enabled() || offset >= self.bar_len(bar) {
             log::trace!(target: "akida::sim::reg", "bar{} write {offset:#x}: lost", bar.index());
             return;
@@ -239,12 +252,12 @@ impl Chip {
             self.presence = Presence::Here;
         }
         self.config.reset();
-        self.iatu.reset();
+        Arc::make_mut(&mut self.iatu).reset();
         self.link.reset();
         self.top.reset();
         self.epg.reset();
         self.controllers.iter_mut().for_each(Controller::reset);
-        lock(&self.mesh).reset();
+        self.reset_mesh();
         self.outbox.clear();
     }
 
@@ -261,7 +274,7 @@ impl Chip {
 
     /// Whether a job could be started now; cheap.
     pub fn core_waits(&self) -> bool {
-        self.presence == Presence::Here && self.controllers.iter().any(|c| c.pending().is_some())
+        self.attention && self.presence == Presence::Here && self.controllers.iter().any(|c| c.pending().is_some())
     }
 
     /// The MSI capability's message.

@@ -1,9 +1,12 @@
 //! What goes into a mesh and comes out of it, as the DMAs carry it (hardware.md 12).
 
 use std::fmt;
+use std::sync::Arc;
 
 use akida_hal::format::FormatType;
 use akida_hal::np::OutputFormat;
+
+use crate::chip::memory::Watch;
 
 /// A job's input.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,15 @@ pub enum OutputSource {
     Fnp,
 }
 
+/// Every element of an output in (height, width, channels) order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elements {
+    /// Up to 8 bits: a byte each, two's complement where signed.
+    Bytes(Vec<u8>),
+    /// Potentials.
+    Words(Vec<i32>),
+}
+
 /// A job's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshOutput {
@@ -66,11 +78,20 @@ pub struct MeshOutput {
     pub format: OutputFormat,
     /// What made it.
     pub source: OutputSource,
-    /// Every element in (height, width, channels) order.
-    pub values: Vec<i32>,
+    /// What it is.
+    pub elements: Elements,
 }
 
 impl MeshOutput {
+    /// Elements as integers.
+    pub fn values(&self) -> Vec<i32> {
+        match &self.elements {
+            Elements::Bytes(bytes) if self.port.signed => bytes.iter().map(|b| b.cast_signed().into()).collect(),
+            Elements::Bytes(bytes) => bytes.iter().map(|b| i32::from(*b)).collect(),
+            Elements::Words(words) => words.clone(),
+        }
+    }
+
     /// Format type of the output header.
     pub fn format_type(&self) -> FormatType {
         let potentials = self.port.bits > 8;
@@ -86,29 +107,33 @@ impl MeshOutput {
         }
     }
 
-    /// The payload behind the header: dense elements (bytes up to 8 bits, padded to a word; 32-bit words above), or two
-    /// words per element that is not 0.
-    pub fn payload(&self) -> Vec<u32> {
-        match self.format {
-            OutputFormat::Dense if self.port.bits > 8 => self.values.iter().map(|v| v.cast_unsigned()).collect(),
-            OutputFormat::Dense => self
-                .values
-                .chunks(4)
-                .map(|four| four.iter().enumerate().fold(0, |word, (i, &v)| word | u32::from(v as u8) << (8 * i)))
-                .collect(),
-            OutputFormat::Events => self.events(),
+    /// Appends the payload behind the header: dense elements (bytes up to 8 bits, padded to a word; 32-bit words above), or
+    /// two words per element that is not 0.
+    pub fn payload(&self, into: &mut Vec<u8>) {
+        match (self.format, &self.elements) {
+            (OutputFormat::Dense, Elements::Words(words)) => {
+                let first = into.len();
+                into.resize(first + words.len() * 4, 0);
+                for (to, word) in into[first..].as_chunks_mut::<4>().0.iter_mut().zip(words) {
+                    *to = word.to_le_bytes();
+                }
+            }
+            (OutputFormat::Dense, Elements::Bytes(bytes)) => {
+                into.extend_from_slice(bytes);
+                into.resize(into.len() + bytes.len().next_multiple_of(4) - bytes.len(), 0);
+            }
+            (OutputFormat::Events, _) => self.events(into),
         }
     }
 
-    fn events(&self) -> Vec<u32> {
+    fn events(&self, into: &mut Vec<u8>) {
         let [_, width, channels] = self.port.shape;
         let potentials = self.port.bits > 8;
-        let mut words = Vec::new();
-        for (index, &value) in self.values.iter().enumerate().filter(|(_, v)| **v != 0) {
+        for (index, value) in self.values().into_iter().enumerate().filter(|(_, v)| *v != 0) {
             let (row, column) = (index / channels / width, index / channels % width);
             let (row, column, channel) = (row as u32, column as u32, (index % channels) as u32);
             let value = value.cast_unsigned();
-            words.extend(match (self.source, potentials) {
+            let words = match (self.source, potentials) {
                 (OutputSource::Fnp, false) => [index as u32, value & 0xFF | 1 << 31],
                 (OutputSource::Fnp, true) => [index as u32, value & 0x03FF_FFFF | 1 << 31],
                 (OutputSource::Cnp, false) => [row | column << 16, channel | (value & 0xFF) << 16],
@@ -116,9 +141,9 @@ impl MeshOutput {
                 // The HRC exchanges the coordinates of activations, not those of potentials.
                 (OutputSource::Hrc, false) => [column | row << 16, channel | (value & 0xFF) << 16],
                 (OutputSource::Hrc, true) => [row | column << 16 | (value >> 20 & 0xF) << 28, channel | value << 12],
-            });
+            };
+            words.iter().for_each(|w| into.extend_from_slice(&w.to_le_bytes()));
         }
-        words
     }
 }
 
@@ -134,6 +159,11 @@ pub struct MemoryFault {
 pub trait ReadMemory: Sync {
     /// Value of the FNP2 weight address register TOP + 0x10 + 4 * `id`.
     fn fnp2_address(&self, id: u8) -> u32;
+
+    /// Watches words at a device address, to be read after this call; `None` for memory that cannot be watched.
+    fn watch(&self, _address: u64, _words: usize) -> Option<Arc<Watch>> {
+        None
+    }
 
     /// Fills `words` from a device address.
     fn read_words(&self, address: u64, words: &mut [u32]) -> Result<(), MemoryFault>;

@@ -17,7 +17,7 @@ use akida_hal::packet::{self, PacketHeader, Uid};
 use akida_hal::regs;
 
 pub use error::MeshError;
-pub use io::{MemoryFault, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
+pub use io::{Elements, MemoryFault, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
 pub use network::Network;
 
 use memory::Memory;
@@ -101,6 +101,8 @@ pub struct Mesh {
     hrc_memory: Memory,
     skip: Vec<u32>,
     network: Option<Arc<Network>>,
+    /// Counts writes: who knows what was here at one of them knows it until the next.
+    writes: u64,
 }
 
 impl Mesh {
@@ -114,6 +116,7 @@ impl Mesh {
             hrc_memory: Memory::new("HRC SRAM", NpAddress::HRC, topology.sram.hrc),
             skip: vec![0; if topology.skip_channels > 0 { SKIP_WORDS } else { 0 }],
             network: None,
+            writes: 0,
             topology,
         }
     }
@@ -138,6 +141,7 @@ impl Mesh {
             self.check(target, header)?;
         }
         self.network = None;
+        self.writes += 1;
         let start = usize::from(header.start);
         for target in targets {
             match target {
@@ -180,6 +184,22 @@ impl Mesh {
         let network = Arc::new(Network::decode(self)?);
         self.network = Some(network.clone());
         Ok(network)
+    }
+
+    /// Bytes of all memories.
+    pub fn bytes(&self) -> usize {
+        let words = |np: &Np| np.filter.len() + np.packet.len() + np.parameter.len() + np.lut.len();
+        (self.nps.iter().map(words).sum::<usize>() + self.hrc_memory.len() + self.skip.len()) * 4
+    }
+
+    /// How often it was written to since it was made or reset.
+    pub fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Whether a network that was worked out here keeps something from job to job.
+    pub fn keeps_frames(&self) -> bool {
+        self.network.as_ref().is_some_and(|n| n.keeps_frames())
     }
 
     fn targets(&self, header: &PacketHeader) -> Result<Vec<Target>, MeshError> {

@@ -272,6 +272,6 @@ impl Board {
     }
 
     pub fn job(&self, network: &Network, input: &[u8]) -> Result<Vec<i32>, MeshError> {
-        Ok(network.run(MeshInput::Dense(input), &self.memory)?.values)
+        Ok(network.run(MeshInput::Dense(input), &self.memory)?.values())
     }
 }

@@ -9,13 +9,14 @@ mod prepare;
 mod rules;
 mod run;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use akida_hal::mesh::NpAddress;
 use akida_hal::np::OutputFormat;
 use akida_kernels::{Add, Fifo, Kernels, Layer, LayerSpec, Tile};
 
 use super::{MeshError, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
+use crate::chip::memory::Watch;
 use run::Workspace;
 
 /// A network, ready to run. Jobs may run at the same time, except that a temporal layer sees them in some order.
@@ -80,7 +81,8 @@ enum Work {
     Pass,
 }
 
-/// A dense layer of an FNP2. Its memory is read for every job; unpacking is done again only when it has changed.
+/// A dense layer of an FNP2. What is in its memory when a job runs counts: it is read again when it was written to since
+/// the last time, and unpacked again when it has changed.
 #[derive(Debug)]
 struct External {
     id: u8,
@@ -88,7 +90,17 @@ struct External {
     words: usize,
     layer: akida_hal::np::NpLayer,
     generation: u8,
-    held: Mutex<Option<(Vec<u32>, std::sync::Arc<Layer>)>>,
+    held: Mutex<Option<HeldExternal>>,
+}
+
+/// What was in device memory when it was last read.
+#[derive(Debug)]
+struct HeldExternal {
+    address: u64,
+    /// `None`: memory that cannot be watched, to be read every time.
+    watch: Option<Arc<Watch>>,
+    words: Vec<u32>,
+    layer: Arc<Layer>,
 }
 
 impl Network {
@@ -105,6 +117,11 @@ impl Network {
     /// How a job's output leaves.
     pub fn format(&self) -> OutputFormat {
         self.format
+    }
+
+    /// Whether a job sees something of those before it.
+    pub fn keeps_frames(&self) -> bool {
+        self.layers.iter().any(|l| l.fifo.is_some())
     }
 
     /// Computes one job. Weights of FNP2s are read from `memory` now.

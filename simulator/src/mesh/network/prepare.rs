@@ -1,6 +1,6 @@
 //! From SRAM to kernels: what one NP needs, read from its memories and checked to fit.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use akida_hal::np::sram::{LUT_WORDS, unpack_lut, unpack_weights};
 use akida_hal::np::{self, MergeRecord, NpLayer, Op, ScaleRecord, ThresholdRecord};
@@ -12,7 +12,7 @@ use super::super::memory::Memory;
 use super::super::{MeshError, Np};
 use super::decode::{Configured, problem};
 use super::merge::{self, Slice};
-use super::{External, Part, Work, layer as prepare_layer};
+use super::{External, HeldExternal, Part, Work, layer as prepare_layer};
 
 /// The memories of a component.
 #[derive(Clone, Copy, Debug)]
@@ -129,22 +129,30 @@ impl External {
         &self,
         np: akida_hal::mesh::NpAddress,
         memory: &dyn super::ReadMemory,
-    ) -> Result<std::sync::Arc<Layer>, MeshError> {
-        let mut words = vec![0; self.words];
-        let address = memory.fnp2_address(self.id).into();
-        memory.read_words(address, &mut words).map_err(|source| MeshError::External { np, source })?;
+    ) -> Result<Arc<Layer>, MeshError> {
+        let address = u64::from(memory.fnp2_address(self.id));
         let mut held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((before, layer)) = held.as_ref()
-            && *before == words
+        if let Some(held) = held.as_ref()
+            && held.address == address
+            && held.watch.as_ref().is_some_and(|w| w.untouched())
         {
-            return Ok(layer.clone());
+            return Ok(held.layer.clone());
+        }
+        let watch = memory.watch(address, self.words);
+        let mut words = vec![0; self.words];
+        memory.read_words(address, &mut words).map_err(|source| MeshError::External { np, source })?;
+        if let Some(held) = held.as_mut()
+            && held.words == words
+        {
+            (held.address, held.watch) = (address, watch);
+            return Ok(held.layer.clone());
         }
         let (filters, records) = words.split_at(self.layer.filter_words());
         let contents = Contents { filters, records, lut: &[] };
         let Slice { spec, main, pointwise } = slice(np, &self.layer, contents, self.generation)?;
         let weights = Weights { main: &main, pointwise: &pointwise };
-        let layer = std::sync::Arc::new(prepare_layer(np, spec, weights)?);
-        *held = Some((words, layer.clone()));
+        let layer = Arc::new(prepare_layer(np, spec, weights)?);
+        *held = Some(HeldExternal { address, watch, words, layer: layer.clone() });
         Ok(layer)
     }
 }

@@ -96,14 +96,13 @@ impl Network {
         }
         let port = self.output();
         let made = &outputs[self.output_layer];
-        let value = |&b: &u8| if port.signed { i32::from(b.cast_signed()) } else { i32::from(b) };
         let all = (0..samples).map(|sample| {
             let part = sample * port.len()..(sample + 1) * port.len();
-            let values = match port.bits {
-                9.. => made.words[part].to_vec(),
-                _ => made.bytes[part].iter().map(value).collect(),
+            let elements = match port.bits {
+                9.. => super::super::Elements::Words(made.words[part].to_vec()),
+                _ => super::super::Elements::Bytes(made.bytes[part].to_vec()),
             };
-            MeshOutput { port, format: self.format, source: self.source, values }
+            MeshOutput { port, format: self.format, source: self.source, elements }
         });
         Ok(all.collect())
     }
@@ -324,6 +323,9 @@ fn read_input(port: Port, input: MeshInput<'_>, into: &mut [u8]) -> Result<(), M
                 }
             }
         }
+    }
+    if port.bits == 8 {
+        return Ok(());
     }
     let (low, high) = if port.signed {
         (-(1i16 << (port.bits - 1)), (1i16 << (port.bits - 1)) - 1)
