@@ -4,6 +4,8 @@
 //! All arithmetic is f32 in the order of the quantized ONNX graph (quantization.md 3.4 and 5.4), so that results are
 //! the same bits.
 
+use std::borrow::Cow;
+
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::model::{DequantizeBy, Input, Model, OnnxLayout, Output, Shape};
@@ -71,6 +73,13 @@ pub fn chip_order(input: &Input, values: Vec<u8>) -> Vec<u8> {
     }
 }
 
+/// [`f32::round_ties_even`] of what is below 2^22, in two additions that can be done for many at once: where the unit in the
+/// last place is 1 a sum is rounded to whole numbers, and so the way all of f32 is.
+fn round_ties_even(x: f32) -> f32 {
+    const ONES: f32 = 12_582_912.0; // 1.5 * 2^23
+    (x + ONES) - ONES
+}
+
 /// Quantizes one sample, row-major in the layout of the ONNX graph; as [`quantize_input`].
 ///
 /// # Errors
@@ -86,13 +95,26 @@ pub fn quantize_sample(input: &Input, sample: &[f32]) -> Result<Vec<u8>, EdgeErr
         return Err(EdgeError::NotANumber { name: input.name.clone(), index });
     }
     let (min, max) = input.tensor.range();
-    let quantize = |(index, x): (usize, f32)| {
-        let channel = if quantizer.scale.len() == 1 { 0 } else { index % shape[2] };
+    let quantize = |x: f32, scale: f32, zero_point: i32| {
         // Far beyond any element and well within i32: the sum with a zero point saturates to the same.
-        let rounded = (x / quantizer.scale[channel]).round_ties_even().clamp(-65_536.0, 65_536.0) as i32;
-        (rounded + quantizer.zero_point[channel]).clamp(min, max) as u8
+        let rounded = round_ties_even((x / scale).clamp(-65_536.0, 65_536.0)) as i32;
+        (rounded + zero_point).clamp(min, max) as u8
     };
-    Ok(input.layout.to_chip(sample, shape).into_iter().enumerate().map(quantize).collect())
+    let chip = match input.layout.is_plain() {
+        true => Cow::Borrowed(sample),
+        false => Cow::Owned(input.layout.to_chip(sample, shape)),
+    };
+    let (scale, zero_point) = (&quantizer.scale, &quantizer.zero_point);
+    Ok(match (scale.as_slice(), zero_point.as_slice()) {
+        (&[scale], &[zero_point, ..]) => chip.iter().map(|&x| quantize(x, scale, zero_point)).collect(),
+        _ => {
+            let channel = |(index, &x): (usize, &f32)| {
+                let channel = index % shape[2];
+                quantize(x, scale[channel], zero_point[channel])
+            };
+            chip.iter().enumerate().map(channel).collect()
+        }
+    })
 }
 
 /// Turns the integers of an output, in (height, width, channels) order, into the floats of the ONNX graph, in its
@@ -101,6 +123,17 @@ pub fn quantize_sample(input: &Input, sample: &[f32]) -> Result<Vec<u8>, EdgeErr
 /// # Panics
 /// When `values` has not as many elements as the output's tensor.
 pub fn dequantize(model: &Model, output: &Output, values: &[i32]) -> ArrayD<f32> {
+    let tensor = model.tensor(output.tensor);
+    let mut floats = Vec::with_capacity(values.len());
+    dequantize_into(model, output, values, &mut floats);
+    ArrayD::from_shape_vec(IxDyn(&tensor.layout.dims(tensor.shape)), floats).expect("a layout keeps every element")
+}
+
+/// As [`dequantize`], appended to `into`, row-major.
+///
+/// # Panics
+/// As [`dequantize`].
+pub fn dequantize_into(model: &Model, output: &Output, values: &[i32], into: &mut Vec<f32>) {
     let tensor = model.tensor(output.tensor);
     let channels = tensor.shape[2];
     let float = |(index, &value): (usize, &i32)| {
@@ -115,8 +148,13 @@ pub fn dequantize(model: &Model, output: &Output, values: &[i32]) -> ArrayD<f32>
             DequantizeBy::Divide => difference / scale,
         }
     };
-    let floats: Vec<f32> = values.iter().enumerate().map(float).collect();
-    onnx_array(tensor.layout, tensor.shape, &floats)
+    let floats = values.iter().enumerate().map(float);
+    if tensor.layout.is_plain() {
+        assert_eq!(values.len(), tensor.elements(), "values and shape differ");
+        into.extend(floats);
+    } else {
+        into.extend(tensor.layout.to_onnx(&floats.collect::<Vec<_>>(), tensor.shape));
+    }
 }
 
 /// Values in (height, width, channels) order as an array in ONNX layout, without the batch.
@@ -158,6 +196,16 @@ mod tests {
         ] {
             let bytes = quantize_sample(&input(signed, scale, zero_point), &[x]).expect("one number");
             assert_eq!(bytes, [expected], "{x} / {scale} + {zero_point}");
+        }
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_standard_library() {
+        let halves = (-131_072..=131_072).map(|n| n as f32 / 2.0);
+        let near = halves.clone().flat_map(|x| [x.next_up(), x.next_down()]);
+        let small = (0..4096).map(|n| f32::from_bits(n * 0x000f_0001));
+        for x in halves.chain(near).chain(small).filter(|x| x.abs() <= 65_536.0) {
+            assert_eq!(round_ties_even(x), x.round_ties_even(), "{x}");
         }
     }
 

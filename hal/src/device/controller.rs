@@ -149,6 +149,10 @@ pub fn put(transport: &dyn Transport, address: u32, bytes: &[u8], verify: bool) 
 
 /// Refuses device memory that does not hold what was written.
 pub fn compare(transport: &dyn Transport, address: u32, wrote: &[u8], read: &[u8]) -> Result<()> {
+    // All at once first: mostly they are.
+    if wrote == read {
+        return Ok(());
+    }
     let Some(i) = wrote.iter().zip(read).position(|(a, b)| a != b) else { return Ok(()) };
     let word = |bytes: &[u8]| bytes[i..].iter().take(4).rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
     Err(Error::ReadBack {
@@ -162,5 +166,9 @@ pub fn compare(transport: &dyn Transport, address: u32, wrote: &[u8], read: &[u8
 
 /// Words as they lie in device memory.
 pub fn bytes(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|w| w.to_le_bytes()).collect()
+    let mut bytes = vec![0; words.len() * 4];
+    for (to, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *to = word.to_le_bytes();
+    }
+    bytes
 }

@@ -43,13 +43,16 @@ pub fn pack_weights(weights: &[i8], row: usize, bits: u8) -> Result<Vec<u32>, Np
     let (low, high) = weight_range(bits);
     let mask = u32::MAX >> (32 - u32::from(bits));
     let mut words = vec![0; weights.len() / row * packed_words(row, bits)];
+    if let Some(&value) = weights.iter().find(|v| **v < low || **v > high) {
+        return Err(NpError::Range { field: "weight", value: value.into(), min: low.into(), max: high.into() });
+    }
+    let in_word = per_word(bits);
     for (values, packed) in weights.chunks_exact(row).zip(words.chunks_exact_mut(packed_words(row, bits))) {
-        for (i, &value) in values.iter().enumerate() {
-            if value < low || value > high {
-                return Err(NpError::Range { field: "weight", value: value.into(), min: low.into(), max: high.into() });
-            }
-            let bit = i * usize::from(bits);
-            packed[bit / 32] |= (value as u32 & mask) << (bit % 32);
+        for (values, word) in values.chunks(in_word).zip(packed) {
+            *word = match values {
+                &[a, b, c, d] if bits == 8 => u32::from_le_bytes([a, b, c, d].map(i8::cast_unsigned)),
+                _ => (0..).zip(values).fold(0, |word, (i, &v)| word | (v as u32 & mask) << (i * u32::from(bits))),
+            };
         }
     }
     Ok(words)
@@ -61,16 +64,26 @@ pub fn unpack_weights(words: &[u32], rows: usize, row: usize, bits: u8) -> Resul
     if row == 0 || words.len() < rows * stride {
         return Err(contents("words of weights", words.len(), rows * stride));
     }
-    let mut weights = Vec::with_capacity(rows * row);
-    let unused = 32 - u32::from(bits);
-    for packed in words.chunks_exact(stride).take(rows) {
-        weights.extend((0..row).map(|i| {
-            let bit = i * usize::from(bits);
-            let top = packed[bit / 32] >> (bit % 32) << unused;
-            if bits == 1 { (top >> unused) as i8 } else { (top.cast_signed() >> unused) as i8 }
-        }));
+    let mut weights = vec![0; rows * row];
+    let (in_word, unused) = (per_word(bits), 32 - u32::from(bits));
+    for (packed, values) in words.chunks_exact(stride).zip(weights.chunks_exact_mut(row)) {
+        for (&word, values) in packed.iter().zip(values.chunks_mut(in_word)) {
+            if let ([a, b, c, d], 8) = (&mut *values, bits) {
+                [*a, *b, *c, *d] = word.to_le_bytes().map(u8::cast_signed);
+                continue;
+            }
+            for (i, value) in (0..).zip(values) {
+                let top = word >> (i * u32::from(bits)) << unused;
+                *value = if bits == 1 { (top >> unused) as i8 } else { (top.cast_signed() >> unused) as i8 };
+            }
+        }
     }
     Ok(weights)
+}
+
+/// Weights in a word: 1, 2, 4 and 8 bits divide it.
+fn per_word(bits: u8) -> usize {
+    32 / usize::from(bits.max(1))
 }
 
 impl ScaleRecord {

@@ -73,6 +73,21 @@ impl OnnxLayout {
         }
     }
 
+    /// Whether both orders are the same.
+    pub fn is_plain(self) -> bool {
+        matches!(self, Self::Nhwc | Self::Flat)
+    }
+
+    /// As [`to_onnx`](Self::to_onnx), appended to `into`.
+    pub fn extend_onnx<T: Copy>(self, values: &[T], shape: Shape, into: &mut Vec<T>) {
+        if self.is_plain() {
+            assert_eq!(values.len(), shape.iter().product::<usize>(), "values and shape differ");
+            into.extend_from_slice(values);
+        } else {
+            into.extend(self.to_onnx(values, shape));
+        }
+    }
+
     /// (height, width, channels) to the row-major ONNX order of one sample. `values` must hold as many elements as
     /// `shape`.
     pub fn to_onnx<T: Copy>(self, values: &[T], shape: Shape) -> Vec<T> {

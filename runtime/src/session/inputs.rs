@@ -1,9 +1,11 @@
 //! A batch as the bytes of its samples.
 
+use std::borrow::Cow;
+
 use ndarray::Axis;
 
 use super::error::SessionError;
-use super::values::Batch;
+use super::values::{Batch, Values};
 use crate::edge::{self, EdgeError};
 use crate::model::Model;
 use crate::reference::InputError;
@@ -43,21 +45,34 @@ impl<'m, 'b> Inputs<'m, 'b> {
         }
     }
 
-    /// The bytes of a sample in (height, width, channels) order.
-    pub fn get(&self, sample: usize) -> Result<Vec<u8>, SessionError> {
-        let bytes: Vec<u8> = match &self.batch {
+    /// The bytes of a sample in (height, width, channels) order, where they lie if they lie so.
+    pub fn get(&self, sample: usize) -> Result<Cow<'b, [u8]>, SessionError> {
+        let bytes = match &self.batch {
             Batch::Float(view) => {
-                let values: Vec<f32> = view.index_axis(Axis(0), sample).iter().copied().collect();
+                let view = view.clone().index_axis_move(Axis(0), sample);
+                let values = match view.to_slice() {
+                    Some(values) => Cow::Borrowed(values),
+                    None => view.iter().copied().collect(),
+                };
                 let edge = |source: EdgeError| SessionError::Edge { sample, source };
-                return edge::quantize_sample(&self.model.input, &values).map_err(edge);
+                return edge::quantize_sample(&self.model.input, &values).map(Cow::Owned).map_err(edge);
             }
             Batch::Raw(view) => {
-                edge::chip_order(&self.model.input, view.index_axis(Axis(0), sample).iter().copied().collect())
+                let view = view.clone().index_axis_move(Axis(0), sample);
+                match view.to_slice().filter(|_| !self.model.input.layout.is_turned()) {
+                    Some(values) => Cow::Borrowed(values),
+                    None => Cow::Owned(edge::chip_order(&self.model.input, view.iter().copied().collect())),
+                }
             }
-            Batch::Bytes(samples) => samples[sample].clone(),
+            Batch::Bytes(samples) => Cow::Borrowed(samples[sample].as_slice()),
         };
         self.check(sample, &bytes)?;
         Ok(bytes)
+    }
+
+    /// The same as a tensor's values.
+    pub fn values(&self, sample: usize) -> Result<Values, SessionError> {
+        self.get(sample).map(|bytes| Values::Bytes(bytes.into_owned()))
     }
 
     fn check(&self, sample: usize, bytes: &[u8]) -> Result<(), SessionError> {

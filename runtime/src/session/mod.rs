@@ -16,6 +16,7 @@ mod run;
 mod streams;
 mod values;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,6 +84,8 @@ struct Loaded {
 pub struct Session {
     model: Arc<Model>,
     device: Device,
+    /// The board's, for messages.
+    name: String,
     options: SessionOptions,
     mapping: Arc<Mapping>,
     /// Host steps of each sequence; none for hardware sequences.
@@ -118,6 +121,7 @@ impl Session {
         let Ready { model, mapping, host, prefixes, stateful } = ready;
         let mut session = Self {
             model,
+            name: device.identity().to_string(),
             device,
             mapping,
             host,
@@ -209,27 +213,26 @@ impl Session {
             self.reset();
         }
         let model = &self.model;
-        let integers = |tensor: TensorId| -> Vec<Vec<i32>> {
+        let none = Vec::new();
+        let samples = |tensor: TensorId| run.tensors.get(&tensor).unwrap_or(&none);
+        let array = |tensor: TensorId| {
             let t = model.tensor(tensor);
-            run.tensors.get(&tensor).map_or(Vec::new(), |v| v.iter().map(|v| v.integers(t)).collect())
-        };
-        let array = |tensor: TensorId, samples: &[Vec<i32>]| {
-            let t = model.tensor(tensor);
-            stack(&t.layout.dims(t.shape), samples.iter().map(|s| t.layout.to_onnx(s, t.shape)))
+            stack(&t.layout.dims(t.shape), samples(tensor), t.elements(), |sample, into| {
+                t.layout.extend_onnx(&sample.as_integers(t), t.shape, into);
+            })
         };
         let (mut floats, mut raw) = (Vec::new(), Vec::new());
         let asked = self.options.map.upto;
         let outputs = model.outputs.iter().filter(|o| asked.is_none_or(|t| t == o.tensor));
         for output in outputs {
-            let samples = integers(output.tensor);
             let t = model.tensor(output.tensor);
-            let float = samples.iter().map(|s| edge::dequantize(model, output, s).into_raw_vec_and_offset().0);
-            floats.push(stack(&t.layout.dims(t.shape), float));
-            raw.push(array(output.tensor, &samples));
+            floats.push(stack(&t.layout.dims(t.shape), samples(output.tensor), t.elements(), |sample, into| {
+                edge::dequantize_into(model, output, &sample.as_integers(t), into);
+            }));
+            raw.push(array(output.tensor));
         }
         if let (Some(tensor), true) = (asked, raw.is_empty()) {
-            let samples = integers(tensor);
-            raw.push(array(tensor, &samples));
+            raw.push(array(tensor));
             floats.push(raw[0].mapv(|v| v as f32));
         }
         let mut intermediates = Vec::new();
@@ -241,7 +244,7 @@ impl Session {
                         name: layer.output.name.clone(),
                         layer: layer.name.clone(),
                         by: by.clone(),
-                        values: array(index + 1, &integers(index + 1)),
+                        values: array(index + 1),
                     });
                 }
             }
@@ -281,16 +284,15 @@ impl Session {
     }
 
     /// Runs a program over `count` samples, with one recovery.
-    fn hardware(
+    fn hardware<'a>(
         &mut self,
         wanted: Loaded,
         program: &Program,
         count: usize,
-        make: impl Fn(usize) -> Result<Vec<u8>, SessionError> + Sync,
+        make: impl Fn(usize) -> Result<Cow<'a, [u8]>, SessionError>,
         mut take: impl FnMut(usize, Done) -> Result<(), SessionError>,
         statistics: &mut Counts<'_>,
     ) -> Result<(), SessionError> {
-        let board = self.device.identity().to_string();
         let expected: usize = program.output.shape.iter().map(|&n| n as usize).product();
         let (mut next, mut recovered) = (0, false);
         loop {
@@ -299,7 +301,7 @@ impl Session {
                 Ok(()) => pipeline::run(&mut self.device, self.jobs, next..count, &make, |sample, done| {
                     let found = done.values.len();
                     if found != expected {
-                        let (board, sequence) = (board.clone(), wanted.sequence);
+                        let (board, sequence) = (self.name.clone(), wanted.sequence);
                         return Err(SessionError::OutputLength { board, sequence, found, expected });
                     }
                     statistics.job(&done);
@@ -320,20 +322,26 @@ impl Session {
             self.loaded = None;
             if self.stateful {
                 self.reset();
-                return Err(SessionError::StateLost { board, sample: next, source: Box::new(source) });
+                return Err(SessionError::StateLost {
+                    board: self.name.clone(),
+                    sample: next,
+                    source: Box::new(source),
+                });
             }
             let curable = matches!(source.kind(), ErrorKind::TimedOut | ErrorKind::Device | ErrorKind::Lost);
             let failed = |recovered, source: akida_hal::Error| {
-                let (board, sequence, source) = (board.clone(), wanted.sequence, Box::new(source));
+                let (board, sequence, source) = (self.name.clone(), wanted.sequence, Box::new(source));
                 SessionError::Device { board, sequence, sample: next, recovered, source }
             };
             if recovered || !curable {
                 return Err(failed(recovered, source));
             }
-            log::warn!("{board}: {source}; recovering, then again from sample {next}");
+            log::warn!("{}: {source}; recovering, then again from sample {next}", self.name);
             recovered = true;
             *statistics.recoveries += 1;
-            self.device.recover().map_err(|source| failed(true, source))?;
+            if let Err(source) = self.device.recover() {
+                return Err(failed(true, source));
+            }
         }
     }
 
@@ -369,10 +377,16 @@ impl Counts<'_> {
     }
 }
 
-/// Samples as one array with the batch first.
-fn stack<T: Clone + Default>(dims: &[usize], samples: impl ExactSizeIterator<Item = Vec<T>>) -> ArrayD<T> {
+/// Samples as one array with the batch first; `extend` appends the elements of one.
+fn stack<T: Clone + Default>(
+    dims: &[usize],
+    samples: &[Values],
+    elements: usize,
+    extend: impl Fn(&Values, &mut Vec<T>),
+) -> ArrayD<T> {
     let shape: Vec<usize> = std::iter::once(samples.len()).chain(dims.iter().copied()).collect();
-    let values: Vec<T> = samples.flatten().collect();
+    let mut values = Vec::with_capacity(samples.len() * elements);
+    samples.iter().for_each(|sample| extend(sample, &mut values));
     // Every sample has as many elements as its tensor: checked where it was made.
     ArrayD::from_shape_vec(IxDyn(&shape), values).unwrap_or_else(|_| ArrayD::default(IxDyn(&shape)))
 }

@@ -1,6 +1,7 @@
 //! One hardware sequence over many samples, several jobs in flight. No thread of its own: the board works while the caller
 //! makes the next inputs and takes outputs, and a call of one sample costs no more than its job.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use akida_hal::device::{Device, JobTiming, OutputValues};
@@ -32,15 +33,15 @@ const FETCH: Duration = Duration::from_secs(1);
 /// Runs samples `from..to`: `make` gives each input, `take` gets each output, in order. When one of them fails, jobs in
 /// flight are fetched all the same, so that the next run starts clean; outputs of samples before an input that could not
 /// be made are taken.
-pub fn run(
+pub fn run<'a>(
     device: &mut Device,
     jobs: usize,
     mut samples: std::ops::Range<usize>,
-    make: impl Fn(usize) -> Result<Vec<u8>, SessionError>,
+    make: impl Fn(usize) -> Result<Cow<'a, [u8]>, SessionError>,
     mut take: impl FnMut(usize, Done) -> Result<(), SessionError>,
 ) -> End {
     let mut next = samples.start;
-    let mut held: Option<Vec<u8>> = None;
+    let mut held: Option<Cow<'a, [u8]>> = None;
     let (mut not_made, mut not_taken) = (None, None);
     loop {
         while device.pending() < jobs.max(1) && not_taken.is_none() {

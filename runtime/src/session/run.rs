@@ -1,5 +1,6 @@
 //! One call: the batch through the sequences, tensor by tensor.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use super::error::SessionError;
 use super::host::HostWork;
 use super::inputs::Inputs;
-use super::values::{Batch, CallStatistics, ComputedBy, SequenceStatistics, Values};
+use super::values::{Batch, CallStatistics, ComputedBy, SequenceStatistics, Tensors, Values};
 use super::{Counts, Detail, Loaded, Session};
 use crate::mapping::{self, HardwareOutput, HardwareSequence, HostStep, Reason, Sequence};
 use crate::model::TensorId;
@@ -24,14 +25,11 @@ pub struct Prefix {
 pub struct Run {
     /// Wanted tensors, by sample.
     pub tensors: HashMap<TensorId, Vec<Values>>,
-    /// Who made them.
+    /// Who made them, where every tensor was asked for.
     pub by: HashMap<TensorId, ComputedBy>,
     /// Time.
     pub statistics: CallStatistics,
 }
-
-/// Tensors of one sample.
-type Tensors = HashMap<TensorId, Values>;
 
 impl Session {
     /// Runs a batch through all sequences.
@@ -60,7 +58,7 @@ impl Session {
         let mut first = 0;
         while first < inputs.len() {
             let count = chunk.min(inputs.len() - first);
-            let mut samples: Vec<Tensors> = vec![Tensors::new(); count];
+            let mut samples: Vec<Tensors> = vec![Tensors::default(); count];
             let outcome = self.chunk(&inputs, first, &mut samples, &wanted, detail, &mut run);
             if outcome.is_err() {
                 // Some frames of a stream were taken in, some not.
@@ -69,7 +67,7 @@ impl Session {
             outcome?;
             for mut tensors in samples {
                 for (tensor, values) in &mut run.tensors {
-                    if let Some(v) = tensors.remove(tensor) {
+                    if let Some(v) = tensors.remove(*tensor) {
                         values.push(v);
                     }
                 }
@@ -100,16 +98,17 @@ impl Session {
                     let mut host = std::mem::take(&mut self.host[index]);
                     let mut outcome = Ok(());
                     for (i, tensors) in samples.iter_mut().enumerate() {
-                        outcome =
-                            self.host_steps(&mut host, tensors, None, || inputs.get(first + i).map(Values::Bytes));
+                        outcome = self.host_steps(&mut host, tensors, None, || inputs.values(first + i));
                         if outcome.is_err() {
                             break;
                         }
-                        tensors.retain(|t, _| keep.contains(t));
+                        tensors.retain(|t| keep.contains(&t));
                     }
                     self.host[index] = host;
                     outcome?;
-                    note_host(run, &h.steps);
+                    if detail == Detail::AllTensors {
+                        note_host(run, &h.steps);
+                    }
                     let statistics = &mut run.statistics.sequences[index];
                     statistics.samples += samples.len();
                     super::add_since(&mut statistics.computing, start);
@@ -132,7 +131,9 @@ impl Session {
                     };
                     run.by.extend(by);
                     if let Some(host) = after {
-                        note_host(run, &host.steps);
+                        if detail == Detail::AllTensors {
+                            note_host(run, &host.steps);
+                        }
                         run.statistics.sequences[index + 1].samples += samples.len();
                     }
                     index += if after.is_some() { 2 } else { 1 };
@@ -192,8 +193,8 @@ impl Session {
                     }
                     HardwareOutput::Slices { .. } => Some(done.values),
                 };
-                host_steps(&mut host, tensors, slices, &mut scratch, || inputs.get(first + i).map(Values::Bytes))?;
-                tensors.retain(|t, _| keep.contains(t));
+                host_steps(&mut host, tensors, slices, &mut scratch, || inputs.values(first + i))?;
+                tensors.retain(|t| keep.contains(&t));
                 super::add_since(&mut computing, begin);
                 Ok(())
             },
@@ -242,7 +243,7 @@ impl Session {
                 Err(reason) => {
                     let mut host = [HostWork::prepare(&self.model, HostStep::Layer(prefix.tensor - 1))?];
                     for (i, tensors) in samples.iter_mut().enumerate() {
-                        self.host_steps(&mut host, tensors, None, || inputs.get(first + i).map(Values::Bytes))?;
+                        self.host_steps(&mut host, tensors, None, || inputs.values(first + i))?;
                     }
                     run.by.insert(prefix.tensor, ComputedBy::Host(reason.to_string()));
                 }
@@ -287,14 +288,17 @@ fn host_steps(
 ) -> Result<(), SessionError> {
     for work in host {
         let values = if work.adds_slices() {
-            work.run(&slices.iter().collect::<Vec<_>>(), scratch)?
+            match &slices {
+                Some(slices) => work.run(&[slices], scratch)?,
+                None => work.run(&[], scratch)?,
+            }
         } else {
             for &t in work.inputs() {
-                if t == 0 && !tensors.contains_key(&0) {
+                if t == 0 && tensors.get(0).is_none() {
                     tensors.insert(0, input()?);
                 }
             }
-            let taken: Vec<&Values> = work.inputs().iter().filter_map(|t| tensors.get(t)).collect();
+            let taken: Vec<&Values> = work.inputs().iter().filter_map(|t| tensors.get(*t)).collect();
             work.run(&taken, scratch)?
         };
         tensors.insert(work.output(), values);
@@ -319,19 +323,24 @@ fn feed(
     if h.input == 0 {
         return Ok(Feed::Model);
     }
-    let bytes = |(i, tensors): (usize, &Tensors)| match tensors.get(&h.input) {
+    let bytes = |(i, tensors): (usize, &Tensors)| match tensors.get(h.input) {
         Some(Values::Bytes(bytes)) => Ok(bytes.clone()),
         // Potentials only leave a model (`Model::validate`), so this is the input of a sample that has none.
-        _ => inputs.get(first + i),
+        _ => inputs.get(first + i).map(Cow::into_owned),
     };
     Ok(Feed::Tensor(samples.iter().enumerate().map(bytes).collect::<Result<_, _>>()?))
 }
 
 impl Feed {
-    fn get(&self, inputs: &Inputs<'_, '_>, first: usize, i: usize) -> Result<Vec<u8>, SessionError> {
+    fn get<'a, 'b: 'a>(
+        &'a self,
+        inputs: &Inputs<'_, 'b>,
+        first: usize,
+        i: usize,
+    ) -> Result<Cow<'a, [u8]>, SessionError> {
         match self {
             Feed::Model => inputs.get(first + i),
-            Feed::Tensor(samples) => Ok(samples[i].clone()),
+            Feed::Tensor(samples) => Ok(Cow::Borrowed(&samples[i])),
         }
     }
 }

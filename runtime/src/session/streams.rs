@@ -5,6 +5,7 @@
 //! stream was on the board before, the session starts anew and shows it these again, which brings back exactly the state
 //! it had. That costs [`Session::memory`] inferences for a change of streams, and none as long as a stream goes on.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -75,7 +76,8 @@ impl Session {
         let memory = self.model.memory();
         let model = self.model.clone();
         let inputs = Inputs::new(&model, batch)?;
-        let frames: Vec<Vec<u8>> = (0..inputs.len()).map(|n| inputs.get(n)).collect::<Result<_, _>>()?;
+        let frames: Vec<Vec<u8>> =
+            (0..inputs.len()).map(|n| inputs.get(n).map(Cow::into_owned)).collect::<Result<_, _>>()?;
         if memory > 0 && self.streaming != Some(stream.id) {
             self.reset();
             if !stream.frames.is_empty() {

@@ -1,5 +1,6 @@
 //! Batches in, tensors between sequences, results out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use akida_hal::board::Identity;
@@ -45,11 +46,46 @@ impl Values {
 
     /// As integers.
     pub fn integers(&self, tensor: &Tensor) -> Vec<i32> {
+        self.as_integers(tensor).into_owned()
+    }
+
+    /// As integers, where they are that already without a copy.
+    pub fn as_integers(&self, tensor: &Tensor) -> Cow<'_, [i32]> {
         match self {
             Values::Bytes(v) if tensor.signed => v.iter().map(|b| i32::from(b.cast_signed())).collect(),
             Values::Bytes(v) => v.iter().map(|b| i32::from(*b)).collect(),
-            Values::Words(v) => v.clone(),
+            Values::Words(v) => Cow::Borrowed(v),
         }
+    }
+}
+
+/// Tensors of one sample: few, so that looking through them is the quickest.
+#[derive(Clone, Debug, Default)]
+pub struct Tensors(Vec<(TensorId, Values)>);
+
+impl Tensors {
+    /// One of them.
+    pub fn get(&self, tensor: TensorId) -> Option<&Values> {
+        self.0.iter().find(|(t, _)| *t == tensor).map(|(_, v)| v)
+    }
+
+    /// Puts one in, in the place of what was there.
+    pub fn insert(&mut self, tensor: TensorId, values: Values) {
+        match self.0.iter_mut().find(|(t, _)| *t == tensor) {
+            Some((_, there)) => *there = values,
+            None => self.0.push((tensor, values)),
+        }
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, tensor: TensorId) -> Option<Values> {
+        let at = self.0.iter().position(|(t, _)| *t == tensor)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    /// Drops those that nobody needs any more.
+    pub fn retain(&mut self, needed: impl Fn(TensorId) -> bool) {
+        self.0.retain(|(t, _)| needed(*t));
     }
 }
 
