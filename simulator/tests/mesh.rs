@@ -221,7 +221,7 @@ fn a_batch_is_its_jobs() {
         let jobs: Vec<MeshInput<'_>> = inputs.iter().map(|x| MeshInput::Dense(x)).collect();
         let made = batch.run_batch(&jobs, &together.memory).expect("jobs");
         for (x, made) in inputs.iter().zip(made) {
-            assert_eq!(made.values, apart.job(&single, x).expect("a job"));
+            assert_eq!(made.values(), apart.job(&single, x).expect("a job"));
         }
         let short = MeshInput::Dense(&inputs[0][1..]);
         assert!(matches!(

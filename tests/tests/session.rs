@@ -345,12 +345,13 @@ fn threads_of_a_board_change_nothing_that_can_be_seen() {
         let inputs = samples(&model, seed, 40);
         for plan in faults {
             let run = |threads: usize| {
-                let spec = SimSpec::new(boards(target)[0])
-                    .with_threads(threads)
-                    .with_faults(plan.parse().expect("a fault plan"));
+                let spec = SimSpec::new(boards(target)[0]).with_threads(threads);
                 let board = Arc::new(SimBoard::open(&spec).expect("a simulated board opens"));
                 let device = Device::open(board.clone(), DeviceOptions::default()).expect("the device opens");
                 let mut session = Session::open(model.clone(), device, SessionOptions::default()).expect("a session");
+                // Programmed before anything goes wrong.
+                session.infer(Batch::Bytes(&inputs[..1])).expect("a sample");
+                board.arm(&plan.parse().expect("a fault plan"));
                 let outputs = session.infer(Batch::Bytes(&inputs)).map(|o| o.raw).map_err(|e| e.to_string());
                 let seen = board.inspect();
                 (outputs, akida_hal::Board::now(&*board), seen.counters, seen.host_accesses, board.faults_fired())

@@ -103,12 +103,21 @@ impl fmt::Display for Selector {
 }
 
 /// What is said about simulated boards only.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Simulation {
     /// What goes wrong.
     pub faults: Option<FaultPlan>,
     /// A thread of the board computes, in real time; otherwise time is virtual and runs repeat exactly.
     pub real_time: bool,
+    /// Threads that compute in virtual time; 0 is one. Other boards have no use for them.
+    pub threads: usize,
+}
+
+impl Simulation {
+    /// Whether it asks for nothing that only a simulated board has.
+    fn is_plain(&self) -> bool {
+        self.faults.is_none() && !self.real_time
+    }
 }
 
 /// What drives a board: a PCI function of its own, or the vendor's module.
@@ -127,13 +136,13 @@ pub fn open(
     notice: impl FnOnce(fmt::Arguments<'_>),
 ) -> Result<Road, Failure> {
     let model = match selector {
-        Selector::Pci(address) if *simulation == Simulation::default() => {
+        Selector::Pci(address) if simulation.is_plain() => {
             return Ok(Road::Board(Arc::new(VfioBoard::open(address)?)));
         }
-        Selector::Remote(socket) if *simulation == Simulation::default() => {
+        Selector::Remote(socket) if simulation.is_plain() => {
             return Ok(Road::Board(Arc::new(RemoteBoard::connect(socket, Dma::Files)?)));
         }
-        Selector::Node(path) if *simulation == Simulation::default() => {
+        Selector::Node(path) if simulation.is_plain() => {
             return Ok(Road::Node(Arc::new(NodeTransport::open(path)?)));
         }
         Selector::Pci(_) | Selector::Remote(_) | Selector::Node(_) => {
@@ -150,7 +159,8 @@ pub fn open(
         }
     };
     let clock = if simulation.real_time { Clock::Threaded } else { Clock::Stepped };
-    let spec = SimSpec::new(model).with_faults(simulation.faults.clone().unwrap_or_default()).with_clock(clock);
+    let faults = simulation.faults.clone().unwrap_or_default();
+    let spec = SimSpec::new(model).with_faults(faults).with_clock(clock).with_threads(simulation.threads);
     Ok(Road::Board(Arc::new(SimBoard::open(&spec)?)))
 }
 

@@ -100,16 +100,53 @@ fn extremes(shape: &[usize], values: &[f32]) -> Option<Range> {
     let mut range = Range { min: vec![f32::INFINITY; channels], max: vec![f32::NEG_INFINITY; channels] };
     for (block, values) in values.chunks_exact(inner).enumerate() {
         let channel = block % channels;
-        let (lo, hi) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)));
+        let (lo, hi) = smallest_and_largest(values);
         range.min[channel] = range.min[channel].min(lo);
         range.max[channel] = range.max[channel].max(hi);
     }
     Some(range)
 }
 
+/// Elements that are looked at together: with one accumulator each waits for the one before it.
+const LANES: usize = 32;
+
+/// Infinities where there is no number.
+fn smallest_and_largest(values: &[f32]) -> (f32, f32) {
+    // Comparisons with NaN are false, which keeps what was there.
+    let narrow = |lo: f32, v: f32| if v < lo { v } else { lo };
+    let widen = |hi: f32, v: f32| if v > hi { v } else { hi };
+    let (mut lo, mut hi) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lo[lane] = narrow(lo[lane], chunk[lane]);
+            hi[lane] = widen(hi[lane], chunk[lane]);
+        }
+    }
+    let lo = lo.iter().chain(rest).copied().fold(f32::INFINITY, narrow);
+    let hi = hi.iter().chain(rest).copied().fold(f32::NEG_INFINITY, widen);
+    (lo, hi)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_number_of_values_has_its_extremes_wherever_they_are() {
+        for len in [0, 1, 31, 32, 33, 64, 100] {
+            let mut values = vec![f32::NAN; len];
+            assert_eq!(smallest_and_largest(&values), (f32::INFINITY, f32::NEG_INFINITY));
+            for at in 0..len {
+                values.fill(0.5);
+                values[len / 2] = f32::NAN;
+                values[at] = -2.0;
+                assert_eq!(smallest_and_largest(&values).0, -2.0, "{at} of {len}");
+                values[at] = 3.0;
+                assert_eq!(smallest_and_largest(&values).1, 3.0, "{at} of {len}");
+            }
+        }
+    }
 
     #[test]
     fn channels_have_their_own_extremes() {

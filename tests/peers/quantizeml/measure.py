@@ -16,10 +16,56 @@ import numpy as np
 DATA = pathlib.Path("tests/data/conformance")
 SMALL = ["mnist_cnn", "resnet8", "mobilenet_v1_025", "ds_cnn_kws"]
 LARGE = ["200-megabytes", "10000-nodes"]
+# Made here: MobileNetV1 of width 1 for images of 224 pixels.
+IMAGES = "mobilenet_v1-1.0-224"
+IMAGE_SAMPLES = 128
 # Samples for the large files, where calibration is not what is measured.
 FEW = 8
 # A turn that takes longer is ended and told.
 LIMIT = 1800
+
+
+# Filters and stride of each pair of a depthwise and a pointwise convolution of MobileNetV1.
+PAIRS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
+
+
+def mobilenet(path, size=224, classes=1000):
+    """MobileNetV1 of width 1 as PyTorch exports it in evaluation: normalization folded, random weights."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    random = np.random.default_rng(1)
+    nodes, weights = [], []
+
+    def constant(name, shape, spread):
+        values = random.normal(0, spread, shape).astype(np.float32)
+        weights.append(numpy_helper.from_array(values, name))
+        return name
+
+    def convolution(at, name, shape, stride, groups=1):
+        inputs = [at, constant(f"{name}.weight", shape, (2 / np.prod(shape[1:])) ** 0.5)]
+        inputs.append(constant(f"{name}.bias", shape[:1], 0.01))
+        pad = shape[2] // 2
+        nodes.append(
+            helper.make_node(
+                "Conv", inputs, [f"{name}.sums"], name, kernel_shape=shape[2:], strides=[stride] * 2,
+                pads=[pad] * 4, group=groups,
+            )
+        )
+        nodes.append(helper.make_node("Relu", [f"{name}.sums"], [f"{name}.out"], f"{name}.relu"))
+        return f"{name}.out"
+
+    at, channels = convolution("image", "first", [32, 3, 3, 3], 2), 32
+    for number, (filters, stride) in enumerate(PAIRS):
+        at = convolution(at, f"depthwise{number}", [channels, 1, 3, 3], stride, channels)
+        at, channels = convolution(at, f"pointwise{number}", [filters, channels, 1, 1], 1), filters
+    nodes.append(helper.make_node("GlobalAveragePool", [at], ["pooled"], "pool"))
+    nodes.append(helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"))
+    gemm = ["flat", constant("classes.weight", [classes, channels], channels**-0.5), constant("classes.bias", [classes], 0.01)]
+    nodes.append(helper.make_node("Gemm", gemm, ["scores"], "classes", transB=1))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, size, size])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", classes])
+    graph = helper.make_graph(nodes, "mobilenet_v1", [image], [scores], weights)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
 def peer_turn(model, samples):
@@ -69,6 +115,8 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         files = [(name, DATA / name / "model.onnx", None) for name in SMALL]
+        mobilenet(scratch / f"{IMAGES}.onnx")
+        files += [(IMAGES, scratch / f"{IMAGES}.onnx", IMAGE_SAMPLES)]
         files += [(name, large / f"{name}.onnx", FEW) for name in LARGE]
         for name, model, few in files:
             samples = scratch / f"{name}.npy"

@@ -120,6 +120,10 @@ pub struct Args {
     /// Simulated boards only: compute in a thread of the board, in real time. Otherwise time is virtual
     #[arg(long, help_heading = "Board")]
     pub real_time: bool,
+    /// Simulated boards only: threads that compute jobs side by side in virtual time. Results are the same. Default: as many as
+    /// there are processors
+    #[arg(long, value_name = "N", help_heading = "Board", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
     /// Jobs in flight; a board takes at most 16
     #[arg(long, default_value_t = 16, value_name = "N", help_heading = "Board", value_parser = clap::value_parser!(u8).range(1..=16).map(usize::from))]
     pub jobs: usize,
@@ -268,6 +272,12 @@ pub enum ReadBack {
 }
 
 impl Args {
+    /// How many threads a simulated board computes with.
+    pub fn threads(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(processors, usize::from)
+    }
+
     /// How the driver is told to check what it moves.
     pub fn verify_transfers(&self) -> Verify {
         match (self.read_back, &self.faults) {

@@ -28,9 +28,15 @@ pub struct BenchArgs {
     /// Samples of a call
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: u16,
-    /// How long to measure, after a tenth of it to warm up
+    /// How long to measure
     #[arg(long, default_value_t = 3.0, value_name = "S")]
     pub seconds: f64,
+    /// How long to run before that, unmeasured. Default: a tenth of the measurement
+    #[arg(long, value_name = "S")]
+    pub warm_up: Option<f64>,
+    /// Threads that compute jobs side by side on a simulated board, in virtual time. Arithmetic alone is measured on one
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: u16,
     /// Jobs in flight; a board takes at most 16
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub jobs: u8,
@@ -60,6 +66,10 @@ struct Report {
     compute_us: f64,
     /// Median call, less its samples' arithmetic, by sample.
     overhead_us: f64,
+    warm_up_s: f64,
+    threads: usize,
+    /// Processors that the process may run on: `taskset -c 0 akida-run bench ...` holds it to one.
+    processors: usize,
 }
 
 /// Of a call of `batch` samples.
@@ -83,13 +93,19 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Exi
         let message = format!("--seconds {} is no time to measure", args.seconds);
         return Err(Failure::new(Exit::Usage, message, format!("more than 0, at most {LONGEST}")));
     }
+    let warm_up = args.warm_up.unwrap_or(args.seconds / 10.0);
+    if !(0.0..=LONGEST).contains(&warm_up) {
+        let message = format!("--warm-up {warm_up} is no time to run");
+        return Err(Failure::new(Exit::Usage, message, format!("0 to {LONGEST}")));
+    }
     let network = crate::convert::load_network(&args.model)?;
     let Some(model) = network.whole() else {
         let message = format!("{} has {} parts, some on the host", args.model.display(), network.parts.len());
         return Err(Failure::new(Exit::Data, message, "measure a network that a board computes whole"));
     };
     let model = Arc::new(model.clone());
-    let simulation = device::Simulation { faults: None, real_time: args.real_time };
+    let threads = usize::from(args.threads);
+    let simulation = device::Simulation { faults: None, real_time: args.real_time, threads };
     let road = device::open(&args.device, model.target, &simulation, |text| common.notice(text))?;
     let device = match road {
         Road::Board(board) => {
@@ -105,7 +121,7 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Exi
     let inputs = inputs(&model, batch);
 
     let all = Duration::from_secs_f64(args.seconds);
-    measure(&mut session, &mut host, &inputs, all / 10)?;
+    measure(&mut session, &mut host, &inputs, Duration::from_secs_f64(warm_up))?;
     let (mut calls, mut compute) = measure(&mut session, &mut host, &inputs, all)?;
     let elapsed: f64 = calls.iter().sum();
     let (calls_p, compute_us) = (percentiles(&mut calls), percentiles(&mut compute).p50);
@@ -123,6 +139,9 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Exi
         compute_us,
         overhead_us: calls_p.p50 / batch as f64 - compute_us,
         latency_us: calls_p,
+        warm_up_s: warm_up,
+        threads,
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
     };
     match args.format {
         BenchFormat::Text => out.write_all(text(&report).as_bytes()),
@@ -184,12 +203,12 @@ fn inputs(model: &Model, count: usize) -> Vec<Vec<u8>> {
 }
 
 fn text(report: &Report) -> String {
-    let Report { board, model, kernels, batch, calls, latency_us: l, throughput_per_s, .. } = report;
+    let Report { board, model, kernels, batch, calls, latency_us: l, throughput_per_s, threads, .. } = report;
     let simulated =
         if report.simulated { " (SIMULATED: times are those of the simulation, not of a chip)" } else { "" };
     format!(
         "{model} on {board}{simulated}\n\
-         kernels     {kernels}\n\
+         kernels     {kernels}, {threads} thread(s)\n\
          calls       {calls} of {batch} samples\n\
          latency     p50 {:.1} µs, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}\n\
          throughput  {throughput_per_s:.0} samples/s\n\

@@ -74,7 +74,8 @@ pub struct BoardResults {
 impl Engine {
     /// Opens the board that was asked for and maps the model to it.
     pub fn open(args: &Args, model: Arc<HybridModel>) -> Result<Self, Failure> {
-        let simulation = device::Simulation { faults: args.faults.clone(), real_time: args.real_time };
+        let simulation =
+            device::Simulation { faults: args.faults.clone(), real_time: args.real_time, threads: args.threads() };
         let board = device::open(&args.device, model.target, &simulation, |text| args.common.notice(text))?;
         let completion = if args.interrupts { Completion::Interrupt } else { Completion::Poll };
         let options = DeviceOptions { completion, verify: args.verify_transfers(), ..DeviceOptions::default() };

@@ -324,9 +324,6 @@ fn read_input(port: Port, input: MeshInput<'_>, into: &mut [u8]) -> Result<(), M
             }
         }
     }
-    if port.bits == 8 {
-        return Ok(());
-    }
     let (low, high) = if port.signed {
         (-(1i16 << (port.bits - 1)), (1i16 << (port.bits - 1)) - 1)
     } else {

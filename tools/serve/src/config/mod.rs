@@ -209,7 +209,11 @@ fn boards(file: &File) -> Result<Vec<BoardSettings>, Failure> {
         }
         let faults = board.faults.parse().map_err(|e| config(format!("faults: {e}"), "docs/simulator.md has them"))?;
         let simulation = match simulated {
-            true => Simulation { faults: (!board.faults.is_empty()).then_some(faults), real_time: board.real_time },
+            true => Simulation {
+                faults: (!board.faults.is_empty()).then_some(faults),
+                real_time: board.real_time,
+                threads: 1,
+            },
             false => Simulation::default(),
         };
         let wanted = board.name.clone().unwrap_or_else(|| selector.to_string());

@@ -67,7 +67,7 @@ pub fn settings(repository: &Repository, boards: &[&str]) -> Settings {
         BoardSettings {
             name: format!("{selector}#{number}"),
             selector: selector.parse().expect("a board"),
-            simulation: Simulation { faults: Some(faults.parse().expect("a plan")), real_time: false },
+            simulation: Simulation { faults: Some(faults.parse().expect("a plan")), real_time: false, threads: 1 },
             timeout: Duration::from_secs(5),
         }
     };
