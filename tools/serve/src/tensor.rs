@@ -303,7 +303,7 @@ mod tests {
             (Uint8, 1, "[1, 2]", Err("1 elements, 2 came")),
             (Uint8, 1, "[true]", Err("boolean")),
             (Uint8, 1, "[null]", Err("null")),
-            (Uint8, 1, "{\"a\": 1}", Err("map")),
+            (Uint8, 1, "{\"a\": 1}", Err("no list of UINT8")),
             (Uint8, 1, "[\"1\"]", Err("a string is not UINT8")),
             (Uint8, 1, "[[[[[[[[[1]]]]]]]]]", Err("deeper than 8")),
             (Int8, 2, "[-128, 127]", Ok(&[128, 127])),

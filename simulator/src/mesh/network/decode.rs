@@ -164,7 +164,7 @@ fn plan(
             if other != sent {
                 return problem(id, format!("adds {sent} channels to {other}"));
             }
-            (Merge::Add(a, b, prepare::add(parts)?), sent)
+            (Merge::Add(a, b, Box::new(prepare::add(parts)?)), sent)
         }
         Inbound::Concat(a, b) => {
             if a == Source::Input || b == Source::Input {

@@ -41,7 +41,7 @@ enum From {
 #[derive(Debug)]
 enum Merge {
     One(From),
-    Add(From, From, Add),
+    Add(From, From, Box<Add>),
     Concat(From, From),
 }
 
