@@ -10,10 +10,10 @@ use crate::chip::memory::lock;
 
 #[derive(Default)]
 struct Board {
-    /// Jobs that nobody has begun, with their place among the results.
-    waiting: VecDeque<(usize, CoreWork)>,
-    /// Results, `None` while a job is worked on.
-    made: Vec<Option<Computed>>,
+    /// Jobs that nobody has begun, some at a time, with their place among the results.
+    waiting: VecDeque<(usize, Vec<CoreWork>)>,
+    /// Results, empty while jobs are worked on.
+    made: Vec<Vec<Computed>>,
     missing: usize,
     stop: bool,
 }
@@ -48,21 +48,26 @@ impl Team {
         self.helpers.len() + 1
     }
 
-    /// Computes jobs; results in their order.
-    pub fn run(&self, works: Vec<CoreWork>) -> Vec<Computed> {
+    /// Computes jobs; results in their order. Each thread takes neighbours, which are computed together.
+    pub fn run(&self, mut works: Vec<CoreWork>) -> Vec<Computed> {
         if works.len() < 2 || self.helpers.is_empty() {
-            return works.into_iter().map(CoreWork::compute_only).collect();
+            return CoreWork::compute_together(works);
         }
+        let each = works.len().div_ceil(self.threads());
         let mut board = lock(&self.shared.board);
-        board.missing = works.len();
-        board.made = works.iter().map(|_| None).collect();
-        board.waiting = works.into_iter().enumerate().collect();
+        while !works.is_empty() {
+            let rest = works.split_off(each.min(works.len()));
+            let place = board.waiting.len();
+            board.waiting.push_back((place, std::mem::replace(&mut works, rest)));
+        }
+        board.missing = board.waiting.len();
+        board.made = board.waiting.iter().map(|_| Vec::new()).collect();
         self.shared.begin.notify_all();
-        while let Some((place, work)) = board.waiting.pop_front() {
+        while let Some((place, works)) = board.waiting.pop_front() {
             drop(board);
-            let computed = work.compute_only();
+            let computed = CoreWork::compute_together(works);
             board = lock(&self.shared.board);
-            board.made[place] = Some(computed);
+            board.made[place] = computed;
             board.missing -= 1;
         }
         while board.missing > 0 {
@@ -76,14 +81,14 @@ impl Shared {
     fn help(&self) {
         let mut board = lock(&self.board);
         while !board.stop {
-            let Some((place, work)) = board.waiting.pop_front() else {
+            let Some((place, works)) = board.waiting.pop_front() else {
                 board = self.begin.wait(board).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             drop(board);
-            let computed = work.compute_only();
+            let computed = CoreWork::compute_together(works);
             board = lock(&self.board);
-            board.made[place] = Some(computed);
+            board.made[place] = computed;
             board.missing -= 1;
             if board.missing == 0 {
                 self.end.notify_one();

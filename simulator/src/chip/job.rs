@@ -299,11 +299,48 @@ impl CoreWork {
             && lock(&self.mesh).network().is_ok_and(|n| !n.keeps_frames())
     }
 
-    /// Does all of it but to write the output, which [`Computed::finish`] does: in the order of the ring.
-    pub fn compute_only(self) -> Computed {
-        let mut buffers = lock(&self.spare).pop().unwrap_or_default();
-        let made = self.make(None, &mut buffers);
-        Computed { work: self, buffers, made }
+    /// Does all but to write the output, which [`Computed::finish`] does in the order of the ring, of jobs that can be
+    /// computed side by side: together, so that weights are read once for all, unless one of them is refused.
+    pub fn compute_together(works: Vec<Self>) -> Vec<Computed> {
+        let mut read: Vec<(Self, Buffers, Result<Taken, JobError>)> = works
+            .into_iter()
+            .map(|work| {
+                let mut buffers = lock(&work.spare).pop().unwrap_or_default();
+                let taken = work.read_input(&mut buffers);
+                (work, buffers, taken)
+            })
+            .collect();
+        let Some(outputs) = Self::outputs(&read) else {
+            return read
+                .into_iter()
+                .map(|(work, mut buffers, _)| {
+                    let made = work.make(None, &mut buffers);
+                    Computed { work, buffers, made }
+                })
+                .collect();
+        };
+        read.drain(..)
+            .zip(outputs)
+            .map(|((work, buffers, taken), output)| {
+                let made = taken.map(|taken| Made { taken, checksum_in: work.checksum_in(&buffers), output });
+                Computed { work, buffers, made }
+            })
+            .collect()
+    }
+
+    /// What jobs make, where none of them is refused.
+    fn outputs(read: &[(Self, Buffers, Result<Taken, JobError>)]) -> Option<Vec<MeshOutput>> {
+        let (first, ..) = read.first().filter(|_| read.len() > 1)?;
+        if read.iter().any(|(work, _, taken)| taken.is_err() || work.live().is_err()) {
+            return None;
+        }
+        let network = lock(&first.mesh).network().ok()?;
+        let inputs: Vec<MeshInput<'_>> = read.iter().map(|(work, buffers, _)| buffers.mesh(work.kind)).collect();
+        network.run_batch(&inputs, &Weights { bus: &first.bus, addresses: first.fnp2 }).ok()
+    }
+
+    fn checksum_in(&self, buffers: &Buffers) -> u32 {
+        if dma::CHECKSUM_ENABLE.any(self.setup.debug) { buffers.checksum(self.kind) } else { 0 }
     }
 
     fn descriptor<const N: usize>(&self, slot: u32) -> Result<[u32; N], JobError> {
@@ -431,8 +468,7 @@ impl CoreWork {
     /// From the input to the last pass's output.
     fn make(&self, passes: Option<&Passes>, buffers: &mut Buffers) -> Result<Made, JobError> {
         let mut taken = self.read_input(buffers)?;
-        let checksums = dma::CHECKSUM_ENABLE.any(self.setup.debug);
-        let checksum_in = if checksums { buffers.checksum(self.kind) } else { 0 };
+        let checksum_in = self.checksum_in(buffers);
         let mut made = self.compute(buffers.mesh(self.kind))?;
         if let Some(passes) = passes {
             let loops = dma::BURST_LOOPS.get(self.setup.burst).max(1) as usize;

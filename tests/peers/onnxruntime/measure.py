@@ -53,7 +53,8 @@ def rten_time(tool, model, shape, threads):
 
 
 def our_report(tool, model, batch, threads, device="sim:akida2"):
-    command = [tool, "bench", str(model), "--device", device, "--batch", str(batch), "--threads", str(threads)]
+    command = [tool, "bench", str(model), "--device", device, "--batch", str(batch)]
+    command += ["--threads", str(threads)] if threads > 1 else []
     command += ["--seconds", str(SECONDS), "--format", "json", "--quiet"]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
