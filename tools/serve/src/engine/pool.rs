@@ -127,6 +127,7 @@ pub fn answer(shared: &Shared, batch: Batch) {
     let Batch { served, results, jobs, device, began, infer } = batch;
     let samples: usize = jobs.iter().map(|q| q.entry.samples).sum();
     let (mut first, mut input, mut output) = (0, Duration::ZERO, Duration::ZERO);
+    let mut answers = Vec::with_capacity(jobs.len());
     for queued in jobs {
         let Entry { samples, since, .. } = queued.entry;
         let start = Instant::now();
@@ -153,8 +154,12 @@ pub fn answer(shared: &Shared, batch: Batch) {
             request = queued.job.id.as_str(), trace = trace, board = device.as_str(), model = served.label().as_str(),
             samples = samples; "answered"
         );
-        shared.answer(queued, response, times);
+        answers.push((queued, response, times));
     }
+    // Who has an answer and asks for statistics finds its batch in them.
     lock(&served.stats).batch(samples, input, infer, output);
     shared.metrics.batch(&served, samples);
+    for (queued, response, times) in answers {
+        shared.answer(queued, response, times);
+    }
 }
