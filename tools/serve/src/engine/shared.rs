@@ -30,6 +30,9 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Failures that are remembered.
 const ERRORS: usize = 64;
 
+/// Versions in service, by the name of their model.
+pub type ByName = HashMap<Arc<str>, BTreeMap<u32, Arc<Served>>>;
+
 /// One of these an engine.
 pub struct Shared {
     /// As configured.
@@ -42,8 +45,8 @@ pub struct Shared {
     pub alarm: Condvar,
     /// Requests ended, models are gone.
     pub settled: Condvar,
-    /// Versions in service, by name.
-    pub registry: RwLock<HashMap<Arc<str>, BTreeMap<u32, Arc<Served>>>>,
+    /// What is in service.
+    pub registry: RwLock<ByName>,
     /// What the repository holds, in service or not.
     pub index: RwLock<Vec<IndexEntry>>,
     /// In the order of the configuration.

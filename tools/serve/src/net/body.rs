@@ -45,10 +45,10 @@ where
     let mut body = body;
     let mut claim = memory.claim();
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if let Some(length) = announced {
-        if length > most {
-            return Err(too_large(length, most));
-        }
+    if let Some(length) = announced
+        && length > most
+    {
+        return Err(too_large(length, most));
     }
     let (mut first, mut rest, mut length) = (Bytes::new(), BytesMut::new(), 0usize);
     let end = Instant::now() + limits.body;

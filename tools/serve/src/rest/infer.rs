@@ -244,7 +244,7 @@ fn raw(service: &dyn Service, target: &Target, body: Bytes) -> Result<(InferRequ
     let dims = input.shape.iter().skip(1).map(|&d| usize::try_from(d).unwrap_or(0));
     let sample = input.datatype.size().map(|size| size * dims.clone().product::<usize>()).filter(|&n| n > 0);
     let binary = Form { named: Vec::new(), binary: true };
-    if let Some(batch) = sample.filter(|n| !body.is_empty() && body.len() % n == 0).map(|n| body.len() / n) {
+    if let Some(batch) = sample.filter(|n| !body.is_empty() && body.len().is_multiple_of(*n)).map(|n| body.len() / n) {
         let shape = std::iter::once(batch).chain(dims).collect();
         return Ok((
             request(target, NamedTensor { name: input.name.clone(), datatype: input.datatype, shape, data: body }),
