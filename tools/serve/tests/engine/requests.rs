@@ -121,8 +121,16 @@ fn requests_that_come_together_are_run_together_and_answered_apart() {
     let statistics = engine.statistics(Some("m"), Some(1)).expect("statistics").remove(0);
     assert_eq!((statistics.success.count, statistics.inference_count, statistics.execution_count), (8, 80, 5));
     assert_eq!(statistics.batches.iter().map(|b| (b.batch_size, b.compute_infer.count)).collect::<Vec<_>>(), [(16, 5)]);
-    let mut text = String::new();
-    engine.metrics(&mut text);
+    // A place is given back behind its answer, so that draining waits for answers.
+    let limit = Instant::now() + Duration::from_secs(60);
+    let text = loop {
+        let mut text = String::new();
+        engine.metrics(&mut text);
+        if text.contains("akida_held_requests 0") || Instant::now() > limit {
+            break text;
+        }
+        std::thread::yield_now();
+    };
     for line in [
         "akida_requests_total{model=\"m\",version=\"1\",result=\"ok\"} 8",
         "akida_samples_total{model=\"m\",version=\"1\"} 80",
