@@ -80,7 +80,7 @@ fn floats_and_integers_are_those_of_akida_run() {
             };
             let folder = tempfile::tempdir().expect("a folder");
             let file = folder.path().join("x.npz");
-            write_npz(&file, [("samples".to_owned(), &array)].into_iter()).expect("a file");
+            write_npz(&file, [("samples".to_owned(), &array)]).expect("a file");
             let expected = akida_run(&repository.file(name, 1), "sim:akida2", &file);
             compared += compare(&engine, name, tensor(&input.name, datatype, &dims, data), &expected);
         }
