@@ -25,7 +25,7 @@ pub struct Row {
     pub cycles: f64,
     /// Dynamic, published.
     pub millijoules: f64,
-    /// Of activations, beside [`REFERENCE_DENSITY`].
+    /// Of activations, beside [`akida_runtime::estimate::REFERENCE_DENSITY`].
     pub density: f64,
 }
 

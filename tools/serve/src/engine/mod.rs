@@ -7,12 +7,12 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | [`scheduler`] | who is next, on which board: pure, without clock and threads |
-//! | [`submit`] | a request comes in |
-//! | [`board`], [`health`] | the thread of a board |
-//! | [`loader`], [`repository`], [`placing`], [`index`] | the thread that brings models in and out |
-//! | [`inputs`], [`outputs`], [`pool`] | from tensors to samples and back |
-//! | [`model`], [`stats`], [`metrics`], [`report`] | what is in service, and what it counted |
+//! | `scheduler` | who is next, on which board: pure, without clock and threads |
+//! | `submit` | a request comes in |
+//! | `board`, `health` | the thread of a board |
+//! | `loader`, `repository`, `placing`, `index` | the thread that brings models in and out |
+//! | `inputs`, `outputs`, `pool` | from tensors to samples and back |
+//! | `model`, `stats`, `metrics`, `report` | what is in service, and what it counted |
 
 mod board;
 mod health;

@@ -1,4 +1,4 @@
-//! Listeners: sockets, connections, limits, TLS and callers. What is said on a connection is [`crate::http`]'s and
+//! Listeners: sockets, connections, limits, TLS and callers. What is said on a connection is [`crate::rest`]'s and
 //! [`crate::grpc`]'s; both are spoken on one port where they are given the same.
 
 pub mod access;

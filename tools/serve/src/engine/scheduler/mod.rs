@@ -1,12 +1,12 @@
 //! Which request runs next, on which board. No threads, no clock, no boards: every call is told the time, so that tests
 //! go through hours in no time.
 //!
-//! - **Admission** ([`admission`]): requests and bytes are bounded, and a client may hold only as much as is still free, so
+//! - **Admission** (`admission`): requests and bytes are bounded, and a client may hold only as much as is still free, so
 //!   that one client never fills the queues for the others.
-//! - **Order** ([`queue`]): by priority, then deficit round robin by client, counted in samples.
-//! - **Batches** ([`pick`]): a board takes what waits for one model up to its batch, once the batch is full or the oldest
+//! - **Order** (`queue`): by priority, then deficit round robin by client, counted in samples.
+//! - **Batches** (`pick`): a board takes what waits for one model up to its batch, once the batch is full or the oldest
 //!   request has waited for the model's bound.
-//! - **Boards** ([`pick`]): a board stays with its model for a multiple of what programming another costs.
+//! - **Boards** (`pick`): a board stays with its model for a multiple of what programming another costs.
 
 mod admission;
 mod pick;
