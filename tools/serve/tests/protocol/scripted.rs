@@ -140,7 +140,7 @@ impl Service for Scripted {
             }
             "hold" => {
                 let mut held = self.held.lock().unwrap();
-                let number = self.seen.lock().unwrap().len();
+                let number = held.keys().max().map_or(0, |n| n + 1);
                 held.insert(number, (request, done));
                 self.arrived.notify_all();
                 let cancelled = self.cancelled.clone();
