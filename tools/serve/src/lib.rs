@@ -15,6 +15,7 @@ mod infer;
 pub mod lifecycle;
 pub mod load;
 pub mod logging;
+pub mod manual;
 pub mod net;
 pub mod proto;
 pub mod request;
