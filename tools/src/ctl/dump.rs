@@ -11,7 +11,7 @@ use akida_hal::Board;
 use akida_hal::device::DeviceOptions;
 use akida_hal::memory_map::TOP;
 use akida_hal::regs::{dma, top};
-use akida_hal::sysfs::{PciBoard, Sysfs};
+use akida_hal::sysfs::{PciBoard, Sysfs, is_address};
 use akida_hal::transport::{PcieTransport, Transport, TransportOptions};
 
 use super::host::Host;
@@ -87,9 +87,10 @@ fn of_machine(sysfs: &Sysfs, log: Option<&str>) -> Result<Vec<Section>, Failure>
     let line = read("/proc/cmdline");
     let options: Vec<&str> = line.split_whitespace().filter(|w| OPTIONS.iter().any(|o| w.starts_with(o))).collect();
     let versions = format!(
-        "akida-tools {}\n{}system {release}\nkernel options {options:?}\n",
+        "akida-tools {}\n{}system {release}\nkernel options {options:?}\n{}",
         env!("CARGO_PKG_VERSION"),
-        read("/proc/version")
+        read("/proc/version"),
+        modules(sysfs)
     );
     let section = |title: &str, text: String| Section { title: title.into(), text };
     let mut sections = vec![
@@ -121,13 +122,32 @@ fn function(sysfs: &Sysfs, board: &PciBoard) -> String {
             let _ = writeln!(text, "{file}: {}", content.trim_end().replace('\n', "\n    "));
         }
     }
+    text += &configuration(&folder, "configuration space");
+    // Half of the link's settings, ASPM among them, are the port's above.
+    if let Ok(port) = fs::canonicalize(&folder).map(|f| f.parent().unwrap_or(&f).to_owned())
+        && let Some(name) = port.file_name().and_then(|n| n.to_str()).filter(|n| is_address(n))
+    {
+        text += &configuration(&port, &format!("configuration space of the port above, {name}"));
+    }
+    text
+}
+
+fn configuration(folder: &Path, title: &str) -> String {
     let config = fs::read(folder.join("config")).unwrap_or_default();
-    let _ = writeln!(text, "configuration space, {} bytes:", config.len());
+    let mut text = format!("{title}, {} bytes:\n", config.len());
     for (i, bytes) in config.chunks(16).enumerate() {
         let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
         let _ = writeln!(text, "{:03x}: {}", i * 16, hex.join(" "));
     }
     text
+}
+
+/// Modules that have to do with boards, and what VFIO was told.
+fn modules(sysfs: &Sysfs) -> String {
+    let loaded = fs::read_to_string(sysfs.path("/proc/modules")).unwrap_or_default();
+    let wanted = |name: &&str| ["vfio", "akida", "akd1500", "iommufd"].iter().any(|part| name.contains(part));
+    let names: Vec<&str> = loaded.lines().filter_map(|l| l.split_whitespace().next()).filter(wanted).collect();
+    format!("modules {names:?}, no-IOMMU mode {:?}\n", sysfs.no_iommu_mode())
 }
 
 fn kernel_log(log: Option<&str>, boards: &[PciBoard]) -> String {
@@ -164,22 +184,40 @@ mod tests {
         for (path, text) in [
             ("proc/cmdline", "root=/dev/sda luks.key=SECRET intel_iommu=on pci=realloc ip=10.1.2.3"),
             ("proc/version", "Linux version 6.1\n"),
+            ("proc/modules", "vfio_pci 20480 0 - Live 0x0\nsecret_module 16384 0 - Live 0x0\n"),
+            ("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "N\n"),
+            ("sys/devices/pci0000:00/0000:00:1c.0/config", "PORT"),
+            ("sys/devices/pci0000:00/0000:00:1c.0/0000:03:00.0/vendor", "0x1e7c\n"),
+            ("sys/devices/pci0000:00/0000:00:1c.0/0000:03:00.0/device", "0xbca1\n"),
+            ("sys/devices/pci0000:00/0000:00:1c.0/0000:03:00.0/config", "\x7c\x1e"),
             ("etc/os-release", "NAME=x\nPRETTY_NAME=\"Debian 12\"\n"),
         ] {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().expect("has one")).expect("made");
             fs::write(path, text).expect("written");
         }
+        let bus = root.path().join("sys/bus/pci/devices");
+        fs::create_dir_all(&bus).expect("made");
+        let function = "../../../devices/pci0000:00/0000:00:1c.0/0000:03:00.0";
+        std::os::unix::fs::symlink(function, bus.join("0000:03:00.0")).expect("linked");
         let log = "Command line: luks.key=SECRET intel_iommu=on\nvfio-pci 0000:03:00.0: reset\nsshd: SECRET from 10.1.2.3\n\
                    DMAR: [DMA Read NO_PASID] fault";
         let sections = of_machine(&Sysfs::at(root.path()), Some(log)).expect("collected");
         let text: String = sections.iter().map(|s| format!("{}\n{}", s.title, s.text)).collect();
-        for part in
-            ["intel_iommu=on", "pci=realloc", "Debian 12", "Linux version 6.1", "vfio-pci 0000:03:00.0: reset", "fault"]
-        {
+        for part in [
+            "intel_iommu=on",
+            "pci=realloc",
+            "Debian 12",
+            "Linux version 6.1",
+            "vfio-pci 0000:03:00.0: reset",
+            "fault",
+            "modules [\"vfio_pci\"], no-IOMMU mode Some(false)",
+            "configuration space, 2 bytes:\n000: 7c 1e\n",
+            "configuration space of the port above, 0000:00:1c.0, 4 bytes:\n000: 50 4f 52 54\n",
+        ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
-        for secret in ["SECRET", "10.1.2.3", "sda"] {
+        for secret in ["SECRET", "10.1.2.3", "sda", "secret_module"] {
             assert!(!text.contains(secret), "{secret} in\n{text}");
         }
     }

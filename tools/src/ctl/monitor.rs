@@ -86,7 +86,10 @@ fn row(sysfs: &Sysfs, board: &PciBoard) -> Row {
 
 /// The sum over processors of a function's lines in /proc/interrupts: `45:  0  12  IR-PCI-MSI ... vfio-msi[0](0000:03:00.0)`.
 fn interrupts(table: &str, address: &str) -> Option<u64> {
-    let mut lines = table.lines().filter(|l| l.contains(address)).peekable();
+    // A whole word: a domain may have more digits (10000:03:00.0).
+    let names =
+        |line: &&str| line.split(|c: char| !c.is_ascii_hexdigit() && c != ':' && c != '.').any(|word| word == address);
+    let mut lines = table.lines().filter(names).peekable();
     lines.peek()?;
     let count = |line: &str| -> u64 { line.split_whitespace().skip(1).map_while(|f| f.parse::<u64>().ok()).sum() };
     Some(lines.map(count).sum())
@@ -139,11 +142,13 @@ mod tests {
     use super::*;
 
     const TABLE: &str = "           CPU0       CPU1\n  45:          2         40  IR-PCI-MSI 1-edge  vfio-msi[0](0000:03:00.0)\n \
-                         46:          7          0  IR-PCI-MSI 2-edge  nvme0q0\n";
+                         46:          7          0  IR-PCI-MSI 2-edge  nvme0q0\n \
+                         47:          9          0  IR-PCI-MSI 3-edge  vfio-msi[0](10000:03:00.0)\n";
 
     #[test]
     fn interrupts_are_summed_over_processors() {
         assert_eq!(interrupts(TABLE, "0000:03:00.0"), Some(42));
+        assert_eq!(interrupts(TABLE, "10000:03:00.0"), Some(9));
         assert_eq!(interrupts(TABLE, "0000:04:00.0"), None);
     }
 
