@@ -21,7 +21,7 @@ pub enum Chip {
 /// Who a board is. Every log line, report and result carries its [`Display`](fmt::Display) form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// `0000:03:00.0` for a PCI function, `sim:akd1000` for a simulated board, `vfio-user:PATH` for a remote one.
+    /// `0000:03:00.0` for a PCI function, `vfio-noiommu:0000:03:00.0` for one that no IOMMU confines, `sim:akd1000` for a simulated board, `vfio-user:PATH` for a remote one.
     pub name: String,
     /// PCI vendor id, 0x1e7c.
     pub vendor: u16,

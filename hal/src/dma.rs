@@ -24,7 +24,7 @@ pub const LARGE_PAGE: usize = 2 << 20;
 /// Zeroed, page-aligned memory outside Rust's aliasing rules. Shared between a driver and a device model.
 #[derive(Debug)]
 pub struct DmaMemory {
-    map: MmapRaw,
+    map: Arc<MmapRaw>,
     /// Bytes of the mapping before the first one that is used.
     skip: usize,
     len: usize,
@@ -45,7 +45,7 @@ impl DmaMemory {
         {
             log::debug!("{len} bytes for DMA stay in small pages: {e}");
         }
-        Ok(Self { map, skip, len })
+        Ok(Self { map: Arc::new(map), skip, len })
     }
 
     /// Memory that another process can map too: the file is given to it.
@@ -69,7 +69,13 @@ impl DmaMemory {
             let reason = format!("{len} bytes of a file of {there}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
-        Ok(Self { map: MmapOptions::new().len(len).map_raw(file)?, skip: 0, len })
+        Ok(Self { map: Arc::new(MmapOptions::new().len(len).map_raw(file)?), skip: 0, len })
+    }
+
+    /// A part of a mapping that others have parts of; `None` where it would leave it. Both numbers are multiples of the page size.
+    pub(crate) fn part(map: Arc<MmapRaw>, skip: usize, len: usize) -> Option<Self> {
+        let whole = skip.is_multiple_of(PAGE) && len.is_multiple_of(PAGE) && len > 0;
+        (whole && skip.checked_add(len)? <= map.len()).then_some(Self { map, skip, len })
     }
 
     /// Length in bytes, a multiple of the page size.

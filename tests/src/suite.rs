@@ -47,15 +47,17 @@ pub static CASES: [Case; 8] = [
     Case { name: "reset", about: "a reset in mid-transfer ends it, and the board works again", run: reset },
 ];
 
+impl Case {
+    /// Runs it on a board.
+    pub fn run(&'static self, board: &Arc<dyn Board>) -> Outcome {
+        let start = Instant::now();
+        Outcome { case: self, result: (self.run)(board), took: start.elapsed() }
+    }
+}
+
 /// Runs all cases on a board.
 pub fn run(board: &Arc<dyn Board>) -> Vec<Outcome> {
-    CASES
-        .iter()
-        .map(|case| {
-            let start = Instant::now();
-            Outcome { case, result: (case.run)(board), took: start.elapsed() }
-        })
-        .collect()
+    CASES.iter().map(|case| case.run(board)).collect()
 }
 
 fn open(board: &Arc<dyn Board>) -> Result<PcieTransport, String> {

@@ -45,7 +45,8 @@ pub struct Args {
 const AFTER: &str = "\
 A board is a PCI address as lspci shows it (0000:03:00.0 or 03:00.0), a simulated one (sim:akd1000),
 or one in another process (vfio-user:SOCKET, served by akida-sim). `info` also takes the node of the
-vendor's kernel module (node:/dev/akida0).
+vendor's kernel module (node:/dev/akida0). vfio-noiommu:ADDRESS is a PCI board on a machine without an
+IOMMU, which nothing keeps from overwriting any memory of that machine.
 
 Exit codes: 0 done, 1 traces differ, 64 usage, 65 no trace, 69 no board, 70 internal, 71 system, 75 busy or time-out, 76 board error,
 77 permission, 78 the machine is not set up for boards (docs/exit-codes.md).";
@@ -63,7 +64,7 @@ enum Command {
     Doctor,
     /// Give a board to vfio-pci, so that this project's tools can drive it; switches ASPM off (root)
     Bind {
-        /// PCI address
+        /// PCI address; vfio-noiommu:ADDRESS where there is no IOMMU, and then nothing keeps the board from any memory of the machine
         address: String,
     },
     /// Give a board back to the driver it had (root)
@@ -76,12 +77,6 @@ enum Command {
     OwnsGroup {
         /// Number of the group, the name of its node under /dev/vfio
         group: u32,
-    },
-    /// For packages: write manual pages and shell completions of all tools below a folder that stands for /usr/share
-    #[command(hide = true)]
-    Manuals {
-        /// The folder
-        share: PathBuf,
     },
     /// Reset a board and look whether it came back
     Reset {
@@ -189,10 +184,6 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
                 "akida-ctl doctor says who shares it",
             )),
         },
-        Command::Manuals { share } => {
-            crate::manual::write(share, crate::manual::commands())?;
-            Ok(Exit::Done)
-        }
         Command::Reset { board } => info::reset(&sysfs, board, &mut page),
         Command::Selftest { board, trace } => selftest::run(&sysfs, board, trace.as_deref(), &mut page),
         Command::Monitor { once, interval } => {
@@ -250,7 +241,12 @@ impl From<sysfs::Error> for Failure {
             E::NoSuchFunction { .. } | E::NotAkida { .. } => Exit::Unavailable,
             E::Write { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
             E::InUse { .. } => Exit::Retry,
-            E::SharedGroup { .. } | E::NoIommu { .. } | E::NoDriver { .. } => Exit::Config,
+            E::SharedGroup { .. }
+            | E::NoIommu { .. }
+            | E::Unconfined { .. }
+            | E::Confined { .. }
+            | E::NoIommuMode { .. }
+            | E::NoDriver { .. } => Exit::Config,
             _ => Exit::Os,
         };
         let help = error.advice().into_owned();

@@ -7,6 +7,7 @@
 //! vfio-user:SOCKET  a board in another process, as `akida-sim serve` offers it
 //! node:PATH         a board of the vendor's kernel module, by its node: node:/dev/akida0
 //! pci:BDF, BDF      a PCI board by address, as lspci shows it: 0000:03:00.0 or 03:00.0
+//! vfio-noiommu:BDF  a PCI board that no IOMMU confines: it can overwrite any memory of the machine
 //! ```
 
 use std::fmt;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use akida_hal::mesh::Mesh;
 use akida_hal::node::NodeTransport;
 use akida_hal::sysfs::{Sysfs, is_address};
-use akida_hal::vfio::VfioBoard;
+use akida_hal::vfio::{self, Interface, UNCONFINED, VfioBoard};
 use akida_hal::vfio_user::{Dma, RemoteBoard};
 use akida_hal::{Board, Transport};
 use akida_runtime::mapping::MapError;
@@ -50,6 +51,8 @@ pub enum Selector {
     Node(PathBuf),
     /// This PCI board, `0000:03:00.0`.
     Pci(String),
+    /// This PCI board, in VFIO's no-IOMMU mode.
+    Unconfined(String),
 }
 
 impl FromStr for Selector {
@@ -63,6 +66,11 @@ impl FromStr for Selector {
             return Ok(Selector::Node(node.into()));
         }
         let lower = text.to_ascii_lowercase();
+        if let Some(address) = lower.strip_prefix(UNCONFINED) {
+            return pci(address)
+                .map(Selector::Unconfined)
+                .ok_or_else(|| format!("{address:?} is no PCI address; they look like 0000:03:00.0"));
+        }
         match lower.split_once(':') {
             None if lower == "auto" => return Ok(Selector::Auto),
             None if lower == "sim" => return Ok(Selector::Sim),
@@ -71,6 +79,7 @@ impl FromStr for Selector {
             }
             Some(("pci", address)) => {
                 return pci(address)
+                    .map(Selector::Pci)
                     .ok_or_else(|| format!("{address:?} is no PCI address; they look like 0000:03:00.0"));
             }
             _ => {}
@@ -80,13 +89,13 @@ impl FromStr for Selector {
                 "{text:?} is none of auto, sim, sim:NAME, vfio-user:SOCKET, node:/dev/akida0, pci:BDF (0000:03:00.0)"
             )
         };
-        pci(&lower).ok_or_else(unknown)
+        pci(&lower).map(Selector::Pci).ok_or_else(unknown)
     }
 }
 
-/// An address with or without its domain.
-fn pci(text: &str) -> Option<Selector> {
-    [text.to_string(), format!("0000:{text}")].into_iter().find(|t| is_address(t)).map(Selector::Pci)
+/// An address, given with or without its domain.
+pub fn pci(text: &str) -> Option<String> {
+    [text.to_string(), format!("0000:{text}")].into_iter().find(|t| is_address(t))
 }
 
 impl fmt::Display for Selector {
@@ -98,6 +107,7 @@ impl fmt::Display for Selector {
             Selector::Remote(p) => write!(f, "vfio-user:{}", p.display()),
             Selector::Node(p) => write!(f, "node:{}", p.display()),
             Selector::Pci(a) => write!(f, "pci:{a}"),
+            Selector::Unconfined(a) => write!(f, "{UNCONFINED}{a}"),
         }
     }
 }
@@ -139,13 +149,17 @@ pub fn open(
         Selector::Pci(address) if simulation.is_plain() => {
             return Ok(Road::Board(Arc::new(VfioBoard::open(address)?)));
         }
+        Selector::Unconfined(address) if simulation.is_plain() => {
+            let options = vfio::Options { interface: Interface::NoIommu, ..vfio::Options::default() };
+            return Ok(Road::Board(Arc::new(VfioBoard::open_with(&Sysfs::system(), address, &options)?)));
+        }
         Selector::Remote(socket) if simulation.is_plain() => {
             return Ok(Road::Board(Arc::new(RemoteBoard::connect(socket, Dma::Files)?)));
         }
         Selector::Node(path) if simulation.is_plain() => {
             return Ok(Road::Node(Arc::new(NodeTransport::open(path)?)));
         }
-        Selector::Pci(_) | Selector::Remote(_) | Selector::Node(_) => {
+        Selector::Pci(_) | Selector::Unconfined(_) | Selector::Remote(_) | Selector::Node(_) => {
             let message =
                 format!("--faults and --real-time are for boards simulated in this process, not for {selector}");
             return Err(Failure::new(Exit::Usage, message, "leave them out, or choose --device sim"));
@@ -201,6 +215,9 @@ mod tests {
             ("pci:03:00.0", Ok(at("0000:03:00.0"))),
             ("0000:AF:1f.0", Ok(at("0000:af:1f.0"))),
             ("af:1f.0", Ok(at("0000:af:1f.0"))),
+            ("vfio-noiommu:03:00.0", Ok(Selector::Unconfined("0000:03:00.0".into()))),
+            ("vfio-noiommu:0000:AF:1f.0", Ok(Selector::Unconfined("0000:af:1f.0".into()))),
+            ("vfio-noiommu:", Err("no PCI address")),
             ("vfio-user:/run/Board", Ok(Selector::Remote("/run/Board".into()))),
             ("node:/dev/akida0", Ok(Selector::Node("/dev/akida0".into()))),
             ("sim:akd9", Err("use akd1000, akd1500, akida2")),

@@ -23,7 +23,7 @@ impl From<akida_hal::Error> for Failure {
                 return Self::new(Exit::Unavailable, chain(&error), "akida-run --list shows the boards there are");
             }
             (akida_hal::Error::Vfio(vfio), ErrorKind::Host) => match vfio {
-                Vfio::Permission { .. } => Exit::Permission,
+                Vfio::Permission { .. } | Vfio::Privilege { .. } => Exit::Permission,
                 Vfio::Busy { .. } => Exit::Retry,
                 Vfio::Kernel { .. } | Vfio::Dma { .. } | Vfio::LockedMemory { .. } | Vfio::NoIova { .. } => Exit::Os,
                 _ => Exit::Unavailable,

@@ -24,6 +24,15 @@ pub struct Bound {
     pub aspm_disabled: bool,
 }
 
+/// What keeps the board's DMA in bounds while vfio-pci has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// The IOMMU.
+    Iommu,
+    /// Nothing: VFIO's no-IOMMU mode, which makes a group of its own for the function.
+    None,
+}
+
 /// Writes to the PCI core's files. The system's own is a plain write; tests bring a small PCI core.
 pub trait PciCore {
     /// Writes `value` to a file of sysfs, in one write.
@@ -44,7 +53,13 @@ impl Sysfs {
     /// Gives an Akida board to vfio-pci and switches ASPM off. Does nothing to a board that is bound already; refuses one
     /// that is in use, or whose IOMMU group holds anything but Akida boards and bridges. Needs root.
     pub fn bind(&self, address: &str) -> Result<Bound, Error> {
-        self.bind_with(&Writes, address)
+        self.bind_with(&Writes, address, Confinement::Iommu)
+    }
+
+    /// Gives an Akida board to vfio-pci in VFIO's no-IOMMU mode, in which **nothing confines the board's DMA**. For machines without
+    /// an IOMMU on which the mode was switched on; refused on others. Needs root.
+    pub fn bind_unconfined(&self, address: &str) -> Result<Bound, Error> {
+        self.bind_with(&Writes, address, Confinement::None)
     }
 
     /// Gives a board back to the driver it had before [`bind`](Self::bind), or to whichever the kernel picks. Needs root.
@@ -53,13 +68,9 @@ impl Sysfs {
     }
 
     /// [`bind`](Self::bind) over another PCI core.
-    pub fn bind_with(&self, core: &dyn PciCore, address: &str) -> Result<Bound, Error> {
+    pub fn bind_with(&self, core: &dyn PciCore, address: &str, wanted: Confinement) -> Result<Bound, Error> {
         let board = self.board_to_change(address)?;
-        let Some(group) = &board.group else { return Err(Error::NoIommu { address: address.into() }) };
-        let others: Vec<String> = group.foreign().map(ToString::to_string).collect();
-        if !others.is_empty() {
-            return Err(Error::SharedGroup { address: address.into(), group: group.number, others });
-        }
+        self.expect_confinement(&board, wanted)?;
         let aspm_disabled = self.disable_aspm(core, &board)?;
         let bound = board.driver.as_deref() == Some(VFIO_PCI);
         if !bound {
@@ -99,6 +110,30 @@ impl Sysfs {
             return Err(Error::NotAkida { address: address.into(), vendor: board.vendor, device: board.device });
         }
         Ok(board)
+    }
+
+    /// Refuses a board that is confined in another way than its user thinks.
+    fn expect_confinement(&self, board: &PciBoard, wanted: Confinement) -> Result<(), Error> {
+        let address = board.address.clone();
+        match (&board.group, wanted) {
+            (None, Confinement::Iommu) => Err(Error::NoIommu { address }),
+            (Some(group), Confinement::Iommu) if group.unconfined => Err(Error::Unconfined { address }),
+            (Some(group), Confinement::Iommu) => {
+                let others: Vec<String> = group.foreign().map(ToString::to_string).collect();
+                if others.is_empty() {
+                    Ok(())
+                } else {
+                    Err(Error::SharedGroup { address, group: group.number, others })
+                }
+            }
+            (Some(group), Confinement::None) if !group.unconfined => {
+                Err(Error::Confined { address, group: group.number })
+            }
+            (_, Confinement::None) => match self.no_iommu_mode() {
+                Some(true) => Ok(()),
+                off => Err(Error::NoIommuMode { address, known: off.is_some() }),
+            },
+        }
     }
 
     fn expect_driver(&self, address: &str, wanted: &str) -> Result<(), Error> {

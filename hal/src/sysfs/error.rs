@@ -72,6 +72,30 @@ pub enum Error {
         /// The address.
         address: String,
     },
+    /// Bound in VFIO's no-IOMMU mode, and not named so.
+    #[error(
+        "{address}: VFIO has bound it in no-IOMMU mode: nothing confines its DMA, which can overwrite any memory of this machine"
+    )]
+    Unconfined {
+        /// The address.
+        address: String,
+    },
+    /// No-IOMMU mode was asked for, and an IOMMU confines the function.
+    #[error("{address}: IOMMU group {group} confines it, and no-IOMMU mode was asked for")]
+    Confined {
+        /// The address.
+        address: String,
+        /// Number of the group.
+        group: u32,
+    },
+    /// No-IOMMU mode was asked for, and VFIO does not allow it.
+    #[error("{address}: {}", .known.then_some("VFIO's no-IOMMU mode is off").unwrap_or("the kernel's VFIO has no no-IOMMU mode, or is not loaded"))]
+    NoIommuMode {
+        /// The address.
+        address: String,
+        /// The kernel has the mode.
+        known: bool,
+    },
     /// The vfio-pci driver is not there.
     #[error("the kernel has no driver {driver} loaded")]
     NoDriver {
@@ -104,6 +128,17 @@ impl Error {
             }
             Error::NoIommu { .. } => {
                 "switch the IOMMU on: VT-d or AMD-Vi in the firmware, intel_iommu=on on the kernel command line".into()
+            }
+            Error::Unconfined { address } => format!(
+                "switch the IOMMU on; where there is none and the danger is accepted, name the board vfio-noiommu:{address}"
+            )
+            .into(),
+            Error::Confined { address, .. } => format!("sudo akida-ctl bind {address}").into(),
+            Error::NoIommuMode { known: true, .. } => {
+                "echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode, which taints the kernel".into()
+            }
+            Error::NoIommuMode { known: false, .. } => {
+                "sudo modprobe vfio-pci; a kernel without CONFIG_VFIO_NOIOMMU, as Debian's, needs an IOMMU".into()
             }
             Error::NoDriver { driver } => format!("sudo modprobe {driver}").into(),
             Error::NotBound { .. } => "dmesg | tail says why the driver refused".into(),

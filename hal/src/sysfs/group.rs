@@ -69,6 +69,11 @@ impl Sysfs {
     }
 }
 
+/// Whether the group of a folder is one of VFIO's no-IOMMU mode.
+pub(super) fn is_made_up(folder: &Path) -> bool {
+    read_text(&folder.join("name")).as_deref() == Some("vfio-noiommu")
+}
+
 impl Group {
     /// The group of the function in `folder`.
     pub(super) fn read(sysfs: &Sysfs, folder: &Path) -> Option<Self> {
@@ -80,7 +85,7 @@ impl Group {
         Some(Self {
             number,
             kind: read_text(&group.join("type")).unwrap_or_else(|| "unknown".into()),
-            unconfined: read_text(&group.join("name")).as_deref() == Some("vfio-noiommu"),
+            unconfined: is_made_up(&group),
             others,
         })
     }

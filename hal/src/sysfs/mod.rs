@@ -14,7 +14,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use bind::{Bound, PciCore};
+pub use bind::{Bound, Confinement, PciCore};
 pub use error::Error;
 pub use group::{Group, Member};
 pub use link::{Aspm, Link};
@@ -156,9 +156,15 @@ impl Sysfs {
         })
     }
 
-    /// Whether the kernel has put any function into an IOMMU group.
+    /// Whether the kernel has put any function into an IOMMU group. Those that VFIO makes up in no-IOMMU mode do not count.
     pub fn has_iommu(&self) -> bool {
-        fs::read_dir(self.path("/sys/kernel/iommu_groups")).is_ok_and(|mut d| d.next().is_some())
+        fs::read_dir(self.path("/sys/kernel/iommu_groups"))
+            .is_ok_and(|d| d.flatten().any(|group| !group::is_made_up(&group.path())))
+    }
+
+    /// Whether VFIO accepts functions without an IOMMU (`enable_unsafe_noiommu_mode`); `None` where it is not loaded or cannot.
+    pub fn no_iommu_mode(&self) -> Option<bool> {
+        read_text(&self.path("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode")).map(|mode| mode == "Y")
     }
 
     /// Whether the kernel has iommufd.

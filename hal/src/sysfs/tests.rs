@@ -6,8 +6,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::bind::PciCore;
-use super::{Access, Aspm, Error, Sysfs, is_address};
+use super::{Access, Aspm, Confinement, Error, PciCore, Sysfs, is_address};
 use crate::board::Chip;
 
 /// Unfolds tests/data/sysfs/NAME.tree into a temporary folder.
@@ -147,7 +146,7 @@ fn binds_once_and_gives_back_what_was() {
     let core = SmallCore::new(&sysfs, Some("akida-pcie"));
     fs::remove_file(root.path().join("proc/4242/fd/7")).expect("the process closes the board");
 
-    let bound = sysfs.bind_with(&core, "0000:03:00.0").expect("binds");
+    let bound = sysfs.bind_with(&core, "0000:03:00.0", Confinement::Iommu).expect("binds");
     assert_eq!(
         (bound.before.as_deref(), bound.after.as_deref(), bound.aspm_disabled),
         (Some("akida-pcie"), Some("vfio-pci"), true)
@@ -159,7 +158,7 @@ fn binds_once_and_gives_back_what_was() {
     );
 
     core.writes.borrow_mut().clear();
-    let again = sysfs.bind_with(&core, "0000:03:00.0").expect("idempotent");
+    let again = sysfs.bind_with(&core, "0000:03:00.0", Confinement::Iommu).expect("idempotent");
     assert_eq!(
         (again.before.as_deref(), core.writes.borrow().len()),
         (Some("vfio-pci"), 0),
@@ -180,11 +179,15 @@ fn refuses_before_touching_anything() {
     let root = tree("busy-machine");
     let sysfs = Sysfs::at(root.path());
     let core = SmallCore::new(&sysfs, None);
-    let bind = |address| sysfs.bind_with(&core, address).expect_err("refused");
+    let bind = |address| sysfs.bind_with(&core, address, Confinement::Iommu).expect_err("refused");
     assert!(
         matches!(bind("0000:04:00.0"), Error::SharedGroup { others, .. } if others == ["0000:04:00.1 (snd_hda_intel)"])
     );
     assert!(matches!(bind("0000:08:00.0"), Error::NoIommu { .. }));
+    let unconfined = bind("0000:07:00.0");
+    assert!(matches!(unconfined, Error::Unconfined { .. }), "bound already, which is not what was asked for");
+    assert!(unconfined.to_string().contains("overwrite any memory"), "{unconfined}");
+    assert!(unconfined.advice().contains("vfio-noiommu:0000:07:00.0"), "{}", unconfined.advice());
     assert!(matches!(bind("0000:00:1f.2"), Error::NotAkida { .. }));
     assert!(matches!(bind("0000:09:00.0"), Error::NotAkida { device: 0xbca2, .. }));
     assert!(matches!(bind("0000:77:00.0"), Error::NoSuchFunction { .. }));
@@ -200,7 +203,7 @@ fn a_driver_that_refuses_leaves_the_board_as_it_was() {
     let sysfs = Sysfs::at(root.path());
     let core = SmallCore { broken: Some("vfio-pci"), ..SmallCore::new(&sysfs, Some("akida-pcie")) };
     fs::remove_file(root.path().join("proc/4242/fd/7")).expect("the process closes the board");
-    let error = sysfs.bind_with(&core, "0000:03:00.0").expect_err("vfio-pci refuses");
+    let error = sysfs.bind_with(&core, "0000:03:00.0", Confinement::Iommu).expect_err("vfio-pci refuses");
     assert!(matches!(error, Error::NotBound { driver: None, .. }), "{error}");
     let board = sysfs.board("0000:03:00.0").expect("there");
     assert_eq!((board.driver.as_deref(), board.driver_override), (Some("akida-pcie"), None));
@@ -212,7 +215,7 @@ fn boards_may_share_a_group_with_boards() {
     let sysfs = Sysfs::at(root.path());
     let core = SmallCore::new(&sysfs, None);
     for address in ["0000:02:00.0", "0000:02:01.0"] {
-        let bound = sysfs.bind_with(&core, address).expect("an Akida board is no stranger");
+        let bound = sysfs.bind_with(&core, address, Confinement::Iommu).expect("an Akida board is no stranger");
         assert_eq!((bound.before, bound.aspm_disabled), (None, false));
     }
     let first = sysfs.board("0000:02:00.0").expect("there");
@@ -221,5 +224,47 @@ fn boards_may_share_a_group_with_boards() {
     let back = sysfs.unbind_with(&core, "0000:02:00.0").expect("unbinds");
     assert_eq!(back.after, None);
     fs::remove_dir_all(root.path().join("sys/bus/pci/drivers/vfio-pci")).expect("module unloaded");
-    assert!(matches!(sysfs.bind_with(&core, "0000:02:00.0").expect_err("no driver"), Error::NoDriver { .. }));
+    assert!(matches!(
+        sysfs.bind_with(&core, "0000:02:00.0", Confinement::Iommu).expect_err("no driver"),
+        Error::NoDriver { .. }
+    ));
+}
+
+/// A machine without an IOMMU: bound to vfio-pci only by who asks for no-IOMMU mode, and only while it is on.
+#[test]
+fn no_iommu_mode_has_to_be_on_and_asked_for() {
+    let root = tree("no-iommu");
+    let sysfs = Sysfs::at(root.path());
+    let core = SmallCore::new(&sysfs, None);
+    let bind = |wanted| sysfs.bind_with(&core, "0000:01:00.0", wanted);
+    assert!(!sysfs.has_iommu());
+    assert!(matches!(bind(Confinement::Iommu).expect_err("by its address"), Error::NoIommu { .. }));
+
+    let mode = root.path().join("sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
+    assert_eq!(sysfs.no_iommu_mode(), Some(false));
+    let off = bind(Confinement::None).expect_err("the mode is off");
+    assert!(matches!(off, Error::NoIommuMode { known: true, .. }));
+    assert!(off.advice().contains("echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"));
+    fs::remove_file(&mode).expect("a kernel without the mode");
+    assert!(matches!(bind(Confinement::None).expect_err("no such mode"), Error::NoIommuMode { known: false, .. }));
+    assert!(core.writes.borrow().is_empty(), "nothing was touched");
+
+    fs::write(&mode, "Y\n").expect("the mode is switched on");
+    let bound = bind(Confinement::None).expect("binds");
+    assert_eq!((bound.before, bound.after.as_deref()), (None, Some("vfio-pci")));
+    // VFIO makes a group for it; that is no IOMMU.
+    let group = root.path().join("sys/kernel/iommu_groups/0");
+    fs::create_dir_all(group.join("devices")).expect("a group");
+    fs::write(group.join("name"), "vfio-noiommu\n").expect("its name");
+    symlink(&group, sysfs.folder("0000:01:00.0").join("iommu_group")).expect("a link");
+    assert!(!sysfs.has_iommu());
+    assert!(bind(Confinement::None).is_ok(), "idempotent");
+    assert!(matches!(bind(Confinement::Iommu).expect_err("not by its address"), Error::Unconfined { .. }));
+    assert_eq!(sysfs.unbind_with(&core, "0000:01:00.0").expect("unbinds").after, None);
+
+    // Where an IOMMU confines a board nobody gets it out of there.
+    let busy = tree("busy-machine");
+    let sysfs = Sysfs::at(busy.path());
+    let confined = sysfs.bind_with(&core, "0000:03:00.0", Confinement::None).expect_err("group 14");
+    assert!(matches!(confined, Error::Confined { group: 14, .. }));
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
+use super::UNCONFINED;
 use crate::ErrorKind;
 
 /// An error of the VFIO board. `Display` says what happened, [`advice`](Error::advice) what to do next.
@@ -31,10 +32,50 @@ pub enum Error {
         board: String,
     },
     /// The group exists only by VFIO's no-IOMMU mode, in which a board can write to any memory.
-    #[error("{board}: VFIO runs in no-IOMMU mode, in which nothing confines the board's DMA")]
+    #[error(
+        "{board}: VFIO runs in no-IOMMU mode: nothing confines the board's DMA, which can overwrite any memory of this machine"
+    )]
     Unconfined {
         /// PCI address.
         board: String,
+    },
+    /// No-IOMMU mode was asked for, and an IOMMU confines the board.
+    #[error("{board}: IOMMU group {group} confines the board, and no-IOMMU mode was asked for")]
+    Confined {
+        /// PCI address.
+        board: String,
+        /// IOMMU group number.
+        group: u32,
+    },
+    /// No-IOMMU mode needs a capability that this process lacks.
+    #[error("{board}: {what} needs {capability}")]
+    Privilege {
+        /// The board, as it was asked for.
+        board: String,
+        /// What was refused.
+        what: String,
+        /// The capability.
+        capability: &'static str,
+    },
+    /// No-IOMMU mode on a machine on which physical addresses need not be those of the bus.
+    #[error("{board}: without an IOMMU a board is given physical addresses, which are the bus's own on x86-64 only")]
+    BusAddresses {
+        /// The board, as it was asked for.
+        board: String,
+    },
+    /// No-IOMMU mode needs huge pages, and there are not enough, or not where the board reaches them.
+    #[error(
+        "{board}: DMA without an IOMMU needs huge pages of 2 MiB ({needed} side by side, up to {limit:#x}); {free} are free"
+    )]
+    NoHugePages {
+        /// The board, as it was asked for.
+        board: String,
+        /// Pages that must lie side by side.
+        needed: u64,
+        /// Pages that nobody has, wherever they are.
+        free: u64,
+        /// Highest address that the board may be given.
+        limit: u64,
     },
     /// Other functions share the IOMMU group and hold other drivers.
     #[error("{board}: IOMMU group {group} is shared with {}", .others.join(", "))]
@@ -147,7 +188,20 @@ impl Error {
                 "switch the IOMMU on: VT-d or AMD-Vi in the firmware, intel_iommu=on on the kernel command line".into()
             }
             Error::Unconfined { board } => format!(
-                "switch the IOMMU on, load vfio without enable_unsafe_noiommu_mode, then sudo akida-ctl bind {board}"
+                "switch the IOMMU on, load vfio without enable_unsafe_noiommu_mode, then sudo akida-ctl bind {board}; where there \
+                 is no IOMMU and the danger is accepted, name the board vfio-noiommu:{board}"
+            )
+            .into(),
+            Error::Confined { board, .. } => {
+                format!("name the board {}", board.strip_prefix(UNCONFINED).unwrap_or(board)).into()
+            }
+            Error::Privilege { capability, .. } => format!("run it as root (sudo), or with {capability}").into(),
+            Error::BusAddresses { .. } => {
+                "switch the IOMMU on, or keep the vendor's kernel module and use --device node:/dev/akida0".into()
+            }
+            Error::NoHugePages { needed, .. } => format!(
+                "echo {} | sudo tee /proc/sys/vm/nr_hugepages, best right after boot (hugepages= on the kernel command line)",
+                (4 * needed).max(32)
             )
             .into(),
             Error::SharedGroup { .. } => {

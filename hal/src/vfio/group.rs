@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
 
-use super::kernel::Kernel;
+use super::kernel::{Confined, Kernel};
 use super::{Error, ioctl};
 use crate::dma::DmaMemory;
 
@@ -42,7 +42,9 @@ impl Kernel for Group {
     fn device(&self) -> BorrowedFd<'_> {
         ioctl::lend(&*self.device)
     }
+}
 
+impl Confined for Group {
     fn iova_ranges(&self) -> io::Result<Vec<RangeInclusive<u64>>> {
         ioctl::iova_ranges(ioctl::lend(&*self.container))
     }

@@ -13,7 +13,8 @@ use vfio_bindings::bindings::vfio::{
     vfio_irq_set, vfio_region_info,
 };
 
-const fn code(number: u32) -> nix::libc::Ioctl {
+/// The number of a VFIO ioctl.
+pub const fn code(number: u32) -> nix::libc::Ioctl {
     // _IO(';', 100 + number): VFIO ioctls carry neither a direction nor a size, the structures say their own.
     (((VFIO_TYPE as u32) << 8) | (VFIO_BASE + number)) as nix::libc::Ioctl
 }

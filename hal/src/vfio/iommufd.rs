@@ -12,7 +12,7 @@ use iommufd_ioctls::{IommuFd, IommufdError};
 use vfio_ioctls::{VfioDevice, VfioError, VfioIommufd};
 
 use super::group::{errno, open_failed};
-use super::kernel::Kernel;
+use super::kernel::{Confined, Kernel};
 use super::{Error, ioctl};
 use crate::dma::DmaMemory;
 
@@ -66,7 +66,9 @@ impl Kernel for Iommufd {
     fn device(&self) -> BorrowedFd<'_> {
         ioctl::lend(&*self.device)
     }
+}
 
+impl Confined for Iommufd {
     fn iova_ranges(&self) -> io::Result<Vec<RangeInclusive<u64>>> {
         let mut found = vec![[0u64; 2]; 16];
         loop {

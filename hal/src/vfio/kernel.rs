@@ -1,7 +1,7 @@
 //! What a board needs of the kernel, and nothing more: the seam below [`VfioBoard`](super::VfioBoard).
 //!
-//! Implemented by the group and container interface ([`group`](super::group)), by iommufd (`iommufd`, a feature), and in
-//! tests by a machine that refuses, unplugs and runs out of memory on request.
+//! Implemented by the group and container interface ([`group`](super::group)), by iommufd (`iommufd`, a feature), without an IOMMU
+//! by [`noiommu`](super::noiommu), and in tests by a machine that refuses, unplugs and runs out of memory on request.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -22,7 +22,7 @@ pub mod index {
     pub const RELEASE: u32 = 4;
 }
 
-/// An open VFIO device and the I/O address space it is attached to.
+/// An open VFIO device.
 pub trait Kernel: Send + Sync {
     /// Name for logs: `group 12` or `iommufd vfio0`.
     fn interface(&self) -> String;
@@ -49,7 +49,10 @@ pub trait Kernel: Send + Sync {
     fn reset(&self) -> io::Result<()> {
         ioctl::reset(self.device())
     }
+}
 
+/// An open VFIO device behind an IOMMU, and the I/O address space it is attached to: it reaches what is mapped there, nothing else.
+pub trait Confined: Kernel {
     /// Ranges of I/O addresses that may be mapped.
     fn iova_ranges(&self) -> io::Result<Vec<RangeInclusive<u64>>>;
 

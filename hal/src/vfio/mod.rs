@@ -1,7 +1,8 @@
 //! A board behind the Linux kernel's vfio-pci: the real thing.
 //!
 //! The kernel confines the board's DMA to what this process maps, so a wrong address is a fault in the kernel's log, not
-//! a corrupted machine. It follows that without an IOMMU there is no VFIO board: no-IOMMU mode is refused.
+//! a corrupted machine. Without an IOMMU that is not so: no-IOMMU mode is refused unless [`Interface::NoIommu`] asks for it, and such
+//! a board bears it in its name.
 //!
 //! Built on vfio-ioctls (pinned: it breaks its API each release) where that crate is sound, and on our own calls where
 //! it hides a failure. The whole crate is named in `group` and `iommufd` only.
@@ -15,6 +16,7 @@
 //! | reset | `ioctl::reset` | returns nothing |
 //! | allowed IOVA ranges | `ioctl::iova_ranges` | not offered |
 //! | closing | `group::Group`'s `Drop` | the crate's panics after an unplug |
+//! | no-IOMMU mode | `noiommu`, `physical` | not offered |
 //!
 //! Teardown order, as code in the `Drop`s below: stop bus mastering, silence the interrupt, unmap the BARs, unmap DMA
 //! when the last buffer is gone, close device, group, container.
@@ -29,11 +31,14 @@ mod iommufd;
 mod iova;
 mod kernel;
 mod memlock;
+mod memory;
+mod noiommu;
+mod physical;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -41,14 +46,17 @@ pub(crate) use bar::BarMap;
 pub use error::Error;
 pub(crate) use ioctl::Region;
 pub use memlock::Locked;
+pub use physical::free_huge_pages;
 
 use interrupt::{Event, Events};
-use iova::IovaSpace;
-use kernel::{Kernel, index};
+use kernel::{Confined, Kernel, index};
+use memory::{Mapped, Memory};
+use noiommu::NoIommu;
+use physical::Physical;
 
 use crate::Result;
 use crate::board::{Bar, Board, Identity, Wake};
-use crate::dma::{DmaBuffer, DmaMemory, Unmap};
+use crate::dma::{DmaBuffer, Unmap};
 use crate::regs::pci::{COMMAND_STATUS, Command};
 use crate::sysfs::{PciBoard, Sysfs};
 
@@ -56,6 +64,9 @@ use crate::sysfs::{PciBoard, Sysfs};
 const NEEDED: u32 = Command::MEMORY.union(Command::BUS_MASTER).bits();
 /// The status half of that word is write-one-to-clear: never write back what was read.
 const COMMAND_MASK: u32 = 0xffff;
+
+/// What the name of a board begins with that no IOMMU confines: `vfio-noiommu:0000:03:00.0`.
+pub const UNCONFINED: &str = "vfio-noiommu:";
 
 /// Which kernel interface to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +78,9 @@ pub enum Interface {
     Group,
     /// `/dev/vfio/devices/vfioN` and `/dev/iommu` (feature `iommufd`, Linux 6.6).
     Iommufd,
+    /// `/dev/vfio/noiommu-GROUP`: VFIO's no-IOMMU mode. **Nothing confines the board**, so a mistake of it or of its driver overwrites
+    /// any memory of the machine. DMA memory is huge pages, by physical address. Never chosen by `Auto`.
+    NoIommu,
 }
 
 /// How to open a board.
@@ -74,7 +88,7 @@ pub enum Interface {
 pub struct Options {
     /// Which kernel interface.
     pub interface: Interface,
-    /// Highest I/O virtual address to use. The default, 4 GiB, is what both boards' DMA engines reach whatever their
+    /// Highest address to give the board: an I/O virtual one, or in no-IOMMU mode a physical one. The default, 4 GiB, is what both boards' DMA engines reach whatever their
     /// descriptors hold (hardware.md 1: 64-bit mask with a 32-bit fall back).
     pub iova_limit: u64,
 }
@@ -99,13 +113,11 @@ pub struct VfioBoard {
     core: Arc<Core>,
 }
 
-/// What must outlive the last DMA buffer: the open device and its address space.
+/// What must outlive the last DMA buffer: the open device and its memory.
 struct Core {
-    name: String,
-    space: Mutex<IovaSpace>,
-    iova_limit: u64,
     generation: AtomicU64,
-    kernel: Box<dyn Kernel>,
+    memory: Box<dyn Memory>,
+    kernel: Arc<dyn Kernel>,
 }
 
 impl VfioBoard {
@@ -117,10 +129,13 @@ impl VfioBoard {
     /// Opens a board, with a choice.
     pub fn open_with(sysfs: &Sysfs, address: &str, options: &Options) -> Result<Self> {
         let found = sysfs.board(address).map_err(|_| Error::NoSuchFunction { board: address.into() })?;
-        let identity = check(&found)?;
-        let kernel = open_kernel(sysfs, &found, options)?;
+        let identity = check(&found, options)?;
+        let (kernel, memory) = open_kernel(sysfs, &found, &identity.name, options)?;
         log::info!("{}: opened through {}", identity.name, kernel.interface());
-        Ok(Self::with_kernel(identity, kernel, options)?)
+        if options.interface == Interface::NoIommu {
+            log::warn!("{identity}: no IOMMU confines its DMA: it can overwrite any memory of this machine");
+        }
+        Ok(Self::with_kernel(identity, kernel, memory)?)
     }
 
     /// The kernel interface in use, for reports: `group 12`.
@@ -128,12 +143,12 @@ impl VfioBoard {
         self.core.kernel.interface()
     }
 
-    /// Number of DMA mappings that exist, for leak tests and reports.
+    /// Number of DMA buffers that exist, for leak tests and reports.
     pub fn mappings(&self) -> usize {
-        self.core.space.lock().unwrap_or_else(PoisonError::into_inner).in_use()
+        self.core.memory.in_use()
     }
 
-    fn with_kernel(identity: Identity, kernel: Box<dyn Kernel>, options: &Options) -> Result<Self, Error> {
+    fn with_kernel(identity: Identity, kernel: Arc<dyn Kernel>, memory: Box<dyn Memory>) -> Result<Self, Error> {
         let name = identity.name.clone();
         let failed = |call| {
             let board = name.clone();
@@ -166,15 +181,7 @@ impl VfioBoard {
             kernel.signal(index::RELEASE, Some(events.release())).map_err(failed("VFIO_DEVICE_SET_IRQS (release)"))?;
         }
 
-        let ranges = kernel.iova_ranges().map_err(failed("VFIO_IOMMU_GET_INFO"))?;
-        log::debug!("{name}: IOVA ranges {ranges:x?}");
-        let core = Core {
-            name,
-            space: Mutex::new(IovaSpace::new(&ranges, 0..=options.iova_limit)),
-            iova_limit: options.iova_limit,
-            generation: AtomicU64::new(0),
-            kernel,
-        };
+        let core = Core { generation: AtomicU64::new(0), memory, kernel };
         Ok(Self {
             identity,
             started: Instant::now(),
@@ -310,8 +317,7 @@ impl Board for VfioBoard {
     }
 
     fn allocate(&self, len: usize) -> Result<DmaBuffer> {
-        let memory = Arc::new(DmaMemory::new(len)?);
-        let iova = self.core.map(&memory)?;
+        let (memory, iova) = self.core.memory.take(len)?;
         let generation = self.core.generation.load(Ordering::Acquire);
         Ok(DmaBuffer::new(memory, iova, generation, self.core.clone()))
     }
@@ -364,39 +370,9 @@ impl Drop for VfioBoard {
     }
 }
 
-impl Core {
-    fn map(&self, memory: &DmaMemory) -> Result<u64, Error> {
-        let (board, len) = (self.name.clone(), memory.len());
-        let locked = Locked::now();
-        let too_much =
-            |board| Error::LockedMemory { board, needed: len as u64, locked: locked.locked, limit: locked.limit };
-        if !locked.allows(len as u64) {
-            return Err(too_much(board));
-        }
-        let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(iova) = space.take(len as u64) else {
-            return Err(Error::NoIova { board, len, limit: self.iova_limit });
-        };
-        self.kernel.map(iova, memory).map_err(|source| {
-            space.give(iova);
-            match source.raw_os_error() {
-                Some(nix::libc::ENOMEM) if !locked.exempt && locked.limit != u64::MAX => too_much(board),
-                _ => Error::Dma { board, call: "mapping for DMA", iova, len, source },
-            }
-        })?;
-        Ok(iova)
-    }
-}
-
 impl Unmap for Core {
     fn unmap(&self, iova: u64, len: usize) {
-        match self.kernel.unmap(iova, len) {
-            Ok(()) => {
-                self.space.lock().unwrap_or_else(PoisonError::into_inner).give(iova);
-            }
-            // The range is not given out again. The pages stay pinned, so nobody else's memory is ever behind it.
-            Err(e) => log::error!("{}: unmapping {len} bytes at IOVA {iova:#x} failed: {e}", self.name),
-        }
+        self.memory.give(iova, len);
     }
 }
 
@@ -406,8 +382,10 @@ fn no_method(error: &io::Error) -> bool {
 }
 
 /// Everything that sysfs can tell before a node is opened, with a better error than the open would give.
-fn check(found: &PciBoard) -> Result<Identity> {
-    let board = found.address.clone();
+fn check(found: &PciBoard, options: &Options) -> Result<Identity> {
+    let unconfined = options.interface == Interface::NoIommu;
+    // Whatever is said of such a board says so.
+    let board = if unconfined { format!("{UNCONFINED}{}", found.address) } else { found.address.clone() };
     let Some(chip) = found.chip else {
         return Err(crate::Error::NotAkida { board, vendor: found.vendor, device: found.device });
     };
@@ -415,8 +393,10 @@ fn check(found: &PciBoard) -> Result<Identity> {
         return Err(Error::WrongDriver { board, driver: found.driver.clone() }.into());
     }
     let Some(group) = &found.group else { return Err(Error::NoIommu { board }.into()) };
-    if group.unconfined {
-        return Err(Error::Unconfined { board }.into());
+    match (group.unconfined, unconfined) {
+        (true, false) => return Err(Error::Unconfined { board }.into()),
+        (false, true) => return Err(Error::Confined { board, group: group.number }.into()),
+        _ => {}
     }
     let others: Vec<String> = group.blocking().map(ToString::to_string).collect();
     if !others.is_empty() {
@@ -426,22 +406,32 @@ fn check(found: &PciBoard) -> Result<Identity> {
     Ok(Identity { name: board, vendor: found.vendor, device: found.device, chip, simulated })
 }
 
-fn open_kernel(sysfs: &Sysfs, found: &PciBoard, options: &Options) -> Result<Box<dyn Kernel>, Error> {
-    let board = &found.address;
+type Opened = (Arc<dyn Kernel>, Box<dyn Memory>);
+
+/// Opens the function, named `board` in errors, and what it gets its memory from.
+fn open_kernel(sysfs: &Sysfs, found: &PciBoard, board: &str, options: &Options) -> Result<Opened, Error> {
     let number = found.group.as_ref().map_or(0, |g| g.number);
-    let folder = sysfs.folder(board);
-    let by_group = || -> Result<Box<dyn Kernel>, Error> { Ok(Box::new(group::Group::open(board, number, &folder)?)) };
+    let folder = sysfs.folder(&found.address);
+    let by_group = || -> Result<Arc<dyn Confined>, Error> { Ok(Arc::new(group::Group::open(board, number, &folder)?)) };
     #[cfg(feature = "iommufd")]
-    let by_iommufd = || -> Result<Box<dyn Kernel>, Error> { Ok(Box::new(iommufd::Iommufd::open(board, &folder)?)) };
+    let by_iommufd = || -> Result<Arc<dyn Confined>, Error> { Ok(Arc::new(iommufd::Iommufd::open(board, &folder)?)) };
     #[cfg(not(feature = "iommufd"))]
     let by_iommufd = || {
         let source = io::Error::new(io::ErrorKind::Unsupported, "this build lacks the feature `iommufd`");
-        Err(Error::Kernel { board: board.clone(), call: "opening through iommufd", source })
+        Err(Error::Kernel { board: board.to_string(), call: "opening through iommufd", source })
     };
-    match options.interface {
-        Interface::Group => by_group(),
-        Interface::Iommufd => by_iommufd(),
-        Interface::Auto if cfg!(feature = "iommufd") && sysfs.may_use_iommufd(found) => by_iommufd(),
-        Interface::Auto => by_group(),
-    }
+    let kernel = match options.interface {
+        Interface::Group => by_group()?,
+        Interface::Iommufd => by_iommufd()?,
+        Interface::Auto if cfg!(feature = "iommufd") && sysfs.may_use_iommufd(found) => by_iommufd()?,
+        Interface::Auto => by_group()?,
+        Interface::NoIommu => {
+            // Its memory first: what cannot give any is not worth the kernel's taint.
+            let memory = Physical::new(board, options.iova_limit)?;
+            let kernel = NoIommu::open(board, &found.address, number)?;
+            return Ok((Arc::new(kernel), Box::new(memory)));
+        }
+    };
+    let memory = Mapped::new(board, kernel.clone(), options.iova_limit)?;
+    Ok((kernel, Box::new(memory)))
 }

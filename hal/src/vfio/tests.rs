@@ -12,7 +12,8 @@ use std::time::Duration;
 use nix::libc::{EINVAL, EIO, ENOMEM, ENOTTY};
 
 use super::ioctl::Region;
-use super::kernel::{Kernel, index};
+use super::kernel::{Confined, Kernel, index};
+use super::memory::Mapped;
 use super::{COMMAND_STATUS as COMMAND, Error, Interface, Options, VfioBoard};
 use crate::board::{Bar, Board, Chip, Identity, Wake};
 use crate::dma::DmaMemory;
@@ -88,6 +89,9 @@ impl Kernel for FileKernel {
         }
         self.file.write_all_at(&[0; 4], COMMAND.into())
     }
+}
+
+impl Confined for FileKernel {
     fn iova_ranges(&self) -> io::Result<Vec<RangeInclusive<u64>>> {
         Ok(vec![0..=0xfedf_ffff, 0xfef0_0000..=0xffff_ffff])
     }
@@ -132,7 +136,9 @@ impl Bench {
             chip: Chip::Akd1000,
             simulated: false,
         };
-        let board = VfioBoard::with_kernel(identity, Box::new(kernel), &Options::default()).expect("opens");
+        let kernel = Arc::new(kernel);
+        let memory = Mapped::new(&identity.name, kernel.clone(), Options::default().iova_limit).expect("ranges");
+        let board = VfioBoard::with_kernel(identity, kernel, Box::new(memory)).expect("opens");
         Self { board, file, script }
     }
 
@@ -314,6 +320,33 @@ fn sysfs_decides_before_a_node_is_opened() {
     assert!(
         matches!(vfio(open("0000:04:00.0")), Error::SharedGroup { group: 15, others, .. } if others == ["0000:04:00.1 (snd_hda_intel)"])
     );
-    assert!(matches!(vfio(open("0000:07:00.0")), Error::Unconfined { .. }));
     assert!(matches!(vfio(open("0000:08:00.0")), Error::NoIommu { .. }));
+    let refused = vfio(open("0000:07:00.0"));
+    assert!(matches!(refused, Error::Unconfined { .. }));
+    assert!(refused.to_string().contains("overwrite any memory"), "the danger: {refused}");
+    assert!(refused.advice().contains("name the board vfio-noiommu:0000:07:00.0"), "{}", refused.advice());
+}
+
+#[test]
+fn no_iommu_mode_is_for_who_names_it_and_only_where_there_is_no_iommu() {
+    let root = sysfs::tests::tree("busy-machine");
+    let sysfs = sysfs::Sysfs::at(root.path());
+    let named = |address: &str| {
+        let options = Options { interface: Interface::NoIommu, ..Options::default() };
+        VfioBoard::open_with(&sysfs, address, &options).err().expect("no real device here")
+    };
+    let confined = vfio(named("0000:04:00.0"));
+    assert!(matches!(confined, Error::Confined { group: 15, .. }), "{confined}");
+    assert_eq!(confined.advice(), "name the board 0000:04:00.0");
+    let wrong = vfio(named("0000:03:00.0"));
+    assert!(matches!(wrong, Error::WrongDriver { .. }));
+    assert_eq!(wrong.advice(), "sudo akida-ctl bind vfio-noiommu:0000:03:00.0", "the name is kept");
+    assert!(matches!(vfio(named("0000:08:00.0")), Error::NoIommu { .. }), "bound, and VFIO made no group");
+    // Past all checks: what this machine answers depends on its VFIO, and is about the board by its name.
+    let opened = vfio(named("0000:07:00.0"));
+    assert!(opened.to_string().starts_with("vfio-noiommu:0000:07:00.0: "), "{opened}");
+    assert!(
+        matches!(opened, Error::Kernel { .. } | Error::Privilege { .. } | Error::BusAddresses { .. }),
+        "{opened:?}"
+    );
 }

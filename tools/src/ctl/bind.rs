@@ -1,9 +1,11 @@
 //! `akida-ctl bind` and `unbind`.
 
-use akida_hal::sysfs::{Bound, Sysfs, is_address};
+use akida_hal::sysfs::{Bound, Sysfs};
+use akida_hal::vfio::UNCONFINED;
 use serde::Serialize;
 
 use super::Page;
+use crate::device::pci;
 use crate::exit::{Exit, Failure};
 
 #[derive(Serialize)]
@@ -15,21 +17,24 @@ struct Document {
     changed: bool,
 }
 
-/// Gives a board to vfio-pci.
-pub fn bind(sysfs: &Sysfs, address: &str, page: &mut Page<'_>) -> Result<Exit, Failure> {
-    report(sysfs.bind(&with_domain(address))?, page)
+/// Gives a board to vfio-pci; in no-IOMMU mode when it is named `vfio-noiommu:ADDRESS`.
+pub fn bind(sysfs: &Sysfs, name: &str, page: &mut Page<'_>) -> Result<Exit, Failure> {
+    let (unconfined, address) = parse(name);
+    let bound = if unconfined { sysfs.bind_unconfined(&address) } else { sysfs.bind(&address) };
+    report(bound?, page)
 }
 
 /// Gives a board back.
-pub fn unbind(sysfs: &Sysfs, address: &str, page: &mut Page<'_>) -> Result<Exit, Failure> {
-    report(sysfs.unbind(&with_domain(address))?, page)
+pub fn unbind(sysfs: &Sysfs, name: &str, page: &mut Page<'_>) -> Result<Exit, Failure> {
+    report(sysfs.unbind(&parse(name).1)?, page)
 }
 
-/// `03:00.0` means domain 0.
-fn with_domain(address: &str) -> String {
-    let lower = address.to_ascii_lowercase();
-    let full = format!("0000:{lower}");
-    if is_address(&full) { full } else { lower }
+/// Whether no-IOMMU mode is named, and the address; what is none is left for the error.
+fn parse(name: &str) -> (bool, String) {
+    let lower = name.to_ascii_lowercase();
+    let bare = lower.strip_prefix(UNCONFINED);
+    let address = bare.unwrap_or(&lower);
+    (bare.is_some(), pci(address).unwrap_or_else(|| address.into()))
 }
 
 fn report(bound: Bound, page: &mut Page<'_>) -> Result<Exit, Failure> {

@@ -4,6 +4,7 @@
 
 use akida_hal::board::Chip;
 use akida_hal::sysfs::{Access, PciBoard, Sysfs};
+use akida_hal::vfio::UNCONFINED;
 use serde::Serialize;
 
 use super::Page;
@@ -101,26 +102,8 @@ fn of_machine(host: &Host, boards: &[PciBoard]) -> Vec<Finding> {
         );
     }
     if !host.iommu && !boards.is_empty() {
-        let (firmware, option) = match host.cpu_vendor.as_str() {
-            "GenuineIntel" => ("VT-d", "intel_iommu=on"),
-            "AuthenticAMD" => ("AMD-Vi (IOMMU)", "amd_iommu=on"),
-            _ => ("the IOMMU (SMMU)", "iommu=on"),
-        };
-        let said = host.command_line.split_whitespace().any(|w| w == option);
-        say(
-            "iommu-off",
-            Problem,
-            Exit::Config,
-            format!(
-                "the kernel has no IOMMU in use{}",
-                if said { format!(", although {option} is on its command line") } else { String::new() }
-            ),
-            &if said {
-                format!("switch {firmware} on in the firmware setup")
-            } else {
-                format!("switch {firmware} on in the firmware setup and add {option} to the kernel command line")
-            },
-        );
+        let (said, fix) = iommu_off(host);
+        say("iommu-off", Problem, Exit::Config, format!("the kernel has no IOMMU in use{said}"), &fix);
     }
     if host.noiommu {
         say(
@@ -130,6 +113,15 @@ fn of_machine(host: &Host, boards: &[PciBoard]) -> Vec<Finding> {
             "VFIO accepts functions without an IOMMU (enable_unsafe_noiommu_mode): these can write to any memory"
                 .into(),
             "echo N | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
+        );
+    }
+    if host.huge_pages == 0 && boards.iter().any(|b| b.group.as_ref().is_some_and(|g| g.unconfined)) {
+        say(
+            "no-huge-pages",
+            Warning,
+            Exit::Config,
+            "no huge page is free, which boards in no-IOMMU mode get their DMA memory from".into(),
+            "echo 32 | sudo tee /proc/sys/vm/nr_hugepages",
         );
     }
     if !host.vfio_pci && !boards.is_empty() {
@@ -172,6 +164,37 @@ fn of_machine(host: &Host, boards: &[PciBoard]) -> Vec<Finding> {
     found
 }
 
+/// What the kernel's command line has to do with an IOMMU that is not in use, and how to switch it on.
+fn iommu_off(host: &Host) -> (String, String) {
+    let word =
+        |options: &[&str]| host.command_line.split_whitespace().find(|w| options.contains(w)).map(|w| w.to_string());
+    if let Some(off) = word(&["iommu=off", "intel_iommu=off", "amd_iommu=off"]) {
+        return (
+            format!(": {off} is on its command line"),
+            format!("take {off} out of /etc/default/grub, then sudo update-grub and reboot"),
+        );
+    }
+    match host.cpu_vendor.as_str() {
+        "GenuineIntel" => match word(&["intel_iommu=on"]) {
+            Some(on) => (format!(", although {on} is on its command line"), "switch VT-d on in the firmware setup".into()),
+            None => (
+                String::new(),
+                "switch VT-d on in the firmware setup; add intel_iommu=on to GRUB_CMDLINE_LINUX in /etc/default/grub, then \
+                 sudo update-grub and reboot"
+                    .into(),
+            ),
+        },
+        // The kernel uses it without being told.
+        "AuthenticAMD" => (String::new(), "switch AMD-Vi (IOMMU) on in the firmware setup".into()),
+        _ => (
+            String::new(),
+            "switch the IOMMU on in the firmware or device tree; where there is none, keep the vendor's kernel module and use \
+             --device node:/dev/akida0"
+                .into(),
+        ),
+    }
+}
+
 fn of_board(board: &PciBoard) -> Vec<Finding> {
     let mut found = Vec::new();
     let address = &board.address;
@@ -179,7 +202,8 @@ fn of_board(board: &PciBoard) -> Vec<Finding> {
         found.push(Finding { id, level, board: Some(address.clone()), says, fix, exit });
     };
     use Level::{Note, Problem, Warning};
-    let bind = || format!("sudo akida-ctl bind {address}");
+    let unconfined = board.group.as_ref().is_some_and(|g| g.unconfined);
+    let bind = || format!("sudo akida-ctl bind {}{address}", if unconfined { UNCONFINED } else { "" });
     let rescan =
         || format!("echo 1 | sudo tee /sys/bus/pci/devices/{address}/remove; echo 1 | sudo tee /sys/bus/pci/rescan");
 
@@ -215,8 +239,11 @@ fn of_board(board: &PciBoard) -> Vec<Finding> {
             "switch the IOMMU on (see iommu-off)".into(),
         ),
         Some(g) if g.unconfined => {
-            let says = "bound in VFIO's no-IOMMU mode, which this project refuses".into();
-            say("unconfined", Problem, Exit::Config, says, "switch the IOMMU on (see iommu-off)".into());
+            let says = "bound in VFIO's no-IOMMU mode: nothing confines its DMA, which can overwrite any memory of this machine";
+            let fix = format!(
+                "switch the IOMMU on (see iommu-off); without one it is opened by the name vfio-noiommu:{address} only"
+            );
+            say("unconfined", Problem, Exit::Config, says.into(), fix);
         }
         Some(g) => {
             let blocking: Vec<String> = g.blocking().map(ToString::to_string).collect();

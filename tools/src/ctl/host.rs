@@ -18,6 +18,8 @@ pub struct Host {
     pub vfio_pci: bool,
     /// VFIO accepts functions without an IOMMU.
     pub noiommu: bool,
+    /// Huge pages of 2 MiB that nobody has.
+    pub huge_pages: u64,
     /// `none`, `integrity`, `confidentiality`; empty where the kernel does not say.
     pub lockdown: String,
     /// There is a group `akida`.
@@ -40,7 +42,8 @@ impl Host {
                 .unwrap_or_default(),
             iommu: sysfs.has_iommu(),
             vfio_pci: sysfs.has_vfio_pci(),
-            noiommu: text("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode").trim() == "Y",
+            noiommu: sysfs.no_iommu_mode() == Some(true),
+            huge_pages: text("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").trim().parse().unwrap_or(0),
             // The current one stands in brackets: `none [integrity] confidentiality`.
             lockdown: lockdown.split_once('[').and_then(|(_, r)| r.split_once(']')).map_or("", |(l, _)| l).into(),
             group: text("/etc/group").lines().any(|l| l.starts_with("akida:")),

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use akida_hal::board::Bar;
 use akida_hal::device::DeviceOptions;
 use akida_hal::node::NodeTransport;
-use akida_hal::sysfs::{Sysfs, is_address};
-use akida_hal::vfio::{self, VfioBoard};
+use akida_hal::sysfs::Sysfs;
+use akida_hal::vfio::{self, Interface, UNCONFINED, VfioBoard};
 use akida_hal::vfio_user::{Dma, RemoteBoard};
 use akida_hal::{Board, Device};
 use akida_simulator::{SimBoard, SimSpec};
 
+use crate::device::pci;
 use crate::exit::{Exit, Failure};
 
 /// A board as given on the command line.
@@ -22,6 +23,8 @@ use crate::exit::{Exit, Failure};
 pub enum Which {
     /// A PCI address, with its domain.
     Pci(String),
+    /// A PCI address in VFIO's no-IOMMU mode.
+    Unconfined(String),
     /// A simulated board by name.
     Sim(String),
     /// A board in another process, by its socket.
@@ -43,9 +46,10 @@ impl FromStr for Which {
             return Ok(Which::Node(path.into()));
         }
         let lower = text.to_ascii_lowercase();
-        let bare = lower.strip_prefix("pci:").unwrap_or(&lower);
-        let with_domain = [bare.to_string(), format!("0000:{bare}")].into_iter().find(|t| is_address(t));
-        Ok(match (with_domain, lower.strip_prefix("sim:")) {
+        if let Some(address) = lower.strip_prefix(UNCONFINED) {
+            return Ok(pci(address).map_or_else(|| Which::Unknown(text.into()), Which::Unconfined));
+        }
+        Ok(match (pci(lower.strip_prefix("pci:").unwrap_or(&lower)), lower.strip_prefix("sim:")) {
             (Some(address), _) => Which::Pci(address),
             (None, Some(name)) => Which::Sim(name.into()),
             (None, None) => Which::Unknown(text.into()),
@@ -57,6 +61,7 @@ impl fmt::Display for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Which::Pci(a) => f.write_str(a),
+            Which::Unconfined(a) => write!(f, "{UNCONFINED}{a}"),
             Which::Sim(n) => write!(f, "sim:{n}"),
             Which::Remote(p) => write!(f, "vfio-user:{}", p.display()),
             Which::Node(p) => write!(f, "node:{}", p.display()),
@@ -82,9 +87,13 @@ impl Which {
     /// Opens it.
     pub fn open(&self, sysfs: &Sysfs) -> Result<Arc<dyn Board>, Failure> {
         match self {
-            Which::Pci(address) => {
-                let board = VfioBoard::open_with(sysfs, address, &vfio::Options::default()).map_err(refused)?;
-                Ok(Arc::new(board))
+            Which::Pci(address) | Which::Unconfined(address) => {
+                let interface = match self {
+                    Which::Unconfined(_) => Interface::NoIommu,
+                    _ => Interface::Auto,
+                };
+                let options = vfio::Options { interface, ..vfio::Options::default() };
+                Ok(Arc::new(VfioBoard::open_with(sysfs, address, &options).map_err(refused)?))
             }
             Which::Sim(name) => {
                 let spec: SimSpec = name.parse().map_err(|e: akida_simulator::UnknownModel| {
@@ -116,10 +125,13 @@ pub fn refused(error: akida_hal::Error) -> Failure {
         akida_hal::Error::Vfio(e) => match e {
             vfio::Error::NoSuchFunction { .. } => Exit::Unavailable,
             vfio::Error::Busy { .. } => Exit::Retry,
-            vfio::Error::Permission { .. } => Exit::Permission,
+            vfio::Error::Permission { .. } | vfio::Error::Privilege { .. } => Exit::Permission,
             vfio::Error::WrongDriver { .. }
             | vfio::Error::NoIommu { .. }
             | vfio::Error::Unconfined { .. }
+            | vfio::Error::Confined { .. }
+            | vfio::Error::BusAddresses { .. }
+            | vfio::Error::NoHugePages { .. }
             | vfio::Error::SharedGroup { .. }
             | vfio::Error::LockedMemory { .. } => Exit::Config,
             _ => Exit::Os,

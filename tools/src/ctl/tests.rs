@@ -1,9 +1,12 @@
 //! The doctor's rules, on machines made of a few words.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use akida_hal::board::Chip;
-use akida_hal::sysfs::{Access, Aspm, Group, Link, Member, Node, PciBoard, User};
+use akida_hal::sysfs::{Access, Aspm, Group, Link, Member, Node, PciBoard, Sysfs, User};
 use akida_hal::vfio::Locked;
 
 use super::doctor::{Level, blocking, diagnose};
@@ -18,6 +21,7 @@ fn host() -> Host {
         iommu: true,
         vfio_pci: true,
         noiommu: false,
+        huge_pages: 64,
         lockdown: "none".into(),
         group: true,
         locked: Locked { limit: u64::MAX, locked: 0, exempt: false },
@@ -46,6 +50,32 @@ fn board() -> PciBoard {
         answers: Some(true),
         users: vec![],
     }
+}
+
+/// Unfolds tests/data/sysfs/NAME.tree, whose lines are `path = text` and `path -> link`, into a temporary folder.
+fn tree(name: &str) -> tempfile::TempDir {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/sysfs").join(name).with_extension("tree");
+    let root = tempfile::tempdir().expect("a temporary folder");
+    for line in fs::read_to_string(&source).expect("a recorded tree").lines().filter(|l| l.starts_with('/')) {
+        let place = |path: &str| {
+            let path = root.path().join(&path[1..]);
+            fs::create_dir_all(path.parent().expect("below the root")).expect("a folder");
+            path
+        };
+        match line.split_once(" -> ") {
+            Some((path, target)) => symlink(target, place(path)).expect("a link"),
+            None => {
+                let (path, text) = line.split_once(" =").expect("a path and its text");
+                let file = place(path);
+                fs::write(&file, text.trim_start().replace("\\n", "\n")).expect("a file");
+                // As the udev rule makes nodes, whatever this process's umask is.
+                if path.starts_with("/dev/") {
+                    fs::set_permissions(&file, fs::Permissions::from_mode(0o660)).expect("a mode");
+                }
+            }
+        }
+    }
+    root
 }
 
 fn with_others(others: Vec<Member>) -> Option<Group> {
@@ -120,23 +150,76 @@ fn each_trouble_is_named_with_its_remedy() {
         assert_eq!(found[0].fix.is_empty(), level == Note, "{id}");
         assert!(seen.insert(id));
     }
+    // No-IOMMU mode takes its memory from huge pages.
+    let mut unconfined = board();
+    unconfined.group.as_mut().expect("one").unconfined = true;
+    let found = diagnose(&Host { huge_pages: 0, ..host() }, &[unconfined]);
+    assert_eq!(found.iter().map(|f| f.id).collect::<Vec<_>>(), ["no-huge-pages", "unconfined"]);
+    assert!(found[1].fix.contains("vfio-noiommu:0000:03:00.0"), "{}", found[1].fix);
     let none = diagnose(&Host { iommu: false, vfio_pci: false, ..host() }, &[]);
     assert_eq!(none.iter().map(|f| (f.id, f.exit)).collect::<Vec<_>>(), [("no-board", Exit::Unavailable)]);
 }
 
 #[test]
 fn the_kernel_option_is_the_right_one() {
-    for (vendor, line, part) in [
-        ("GenuineIntel", "quiet", "add intel_iommu=on"),
-        ("AuthenticAMD", "", "add amd_iommu=on"),
-        ("", "", "iommu=on"),
-        ("GenuineIntel", "quiet intel_iommu=on", "firmware setup"),
-    ] {
+    let cases: [(&str, &str, &str, &[&str]); 7] = [
+        ("GenuineIntel", "quiet", "in use", &["VT-d", "add intel_iommu=on", "/etc/default/grub", "sudo update-grub"]),
+        ("GenuineIntel", "quiet intel_iommu=on", "although intel_iommu=on", &["VT-d on in the firmware"]),
+        ("GenuineIntel", "intel_iommu=off", "intel_iommu=off is on its", &["take intel_iommu=off out of"]),
+        // Linux has no amd_iommu=on: it uses that IOMMU by itself.
+        ("AuthenticAMD", "", "in use", &["AMD-Vi"]),
+        ("AuthenticAMD", "amd_iommu=off quiet", "amd_iommu=off is on its", &["take amd_iommu=off out of"]),
+        ("", "", "in use", &["device tree", "node:/dev/akida0"]),
+        ("", "iommu=off", "iommu=off is on its", &["take iommu=off out of"]),
+    ];
+    for (vendor, line, says, parts) in cases {
         let host = Host { iommu: false, cpu_vendor: vendor.into(), command_line: line.into(), ..host() };
-        let fix = &diagnose(&host, &[board()])[0].fix;
-        assert!(fix.contains(part), "{vendor}: {fix}");
-        assert_eq!(fix.contains("add "), !line.contains("intel_iommu"), "{fix}");
+        let found = &diagnose(&host, &[board()])[0];
+        assert!(found.says.contains(says), "{vendor} {line}: {}", found.says);
+        assert!(parts.iter().all(|part| found.fix.contains(part)), "{vendor} {line}: {}", found.fix);
+        assert_eq!(found.fix.contains("add "), parts.iter().any(|p| p.starts_with("add")), "{}", found.fix);
     }
+}
+
+/// The doctor on whole machines as sysfs shows them (tests/data/sysfs): ids of findings by board, in order.
+#[test]
+fn recorded_machines_are_diagnosed_as_a_whole() {
+    let machine = |name: &str| {
+        let root = tree(name);
+        let sysfs = Sysfs::at(root.path());
+        let host = Host { locked: host().locked, ..Host::read(&sysfs) };
+        let found = diagnose(&host, &sysfs.boards().expect("readable"));
+        let mut lines: Vec<String> =
+            found.iter().map(|f| format!("{} {}", f.board.as_deref().unwrap_or("machine"), f.id)).collect();
+        lines.dedup();
+        lines
+    };
+    assert_eq!(
+        machine("busy-machine"),
+        [
+            "machine no-huge-pages",
+            "machine no-group",
+            "0000:03:00.0 other-driver",
+            "0000:03:00.0 in-use",
+            "0000:03:00.0 aspm",
+            "0000:03:00.0 slow-link",
+            "0000:04:00.0 no-bars",
+            "0000:04:00.0 shared-group",
+            "0000:04:00.0 no-reset",
+            "0000:07:00.0 no-bars",
+            "0000:07:00.0 unconfined",
+            "0000:07:00.0 no-reset",
+            "0000:08:00.0 asleep",
+            "0000:08:00.0 no-bars",
+            "0000:08:00.0 no-iommu-group",
+            "0000:08:00.0 no-reset",
+            "0000:09:00.0 unknown-id",
+        ]
+    );
+    assert_eq!(
+        machine("no-iommu"),
+        ["machine iommu-off", "machine no-group", "0000:01:00.0 no-iommu-group", "0000:01:00.0 no-driver"]
+    );
 }
 
 #[test]
@@ -144,6 +227,8 @@ fn boards_by_name() {
     for (text, want) in [
         ("0000:03:00.0", Which::Pci("0000:03:00.0".into())),
         ("AF:1f.7", Which::Pci("0000:af:1f.7".into())),
+        ("vfio-noiommu:03:00.0", Which::Unconfined("0000:03:00.0".into())),
+        ("vfio-noiommu:sim", Which::Unknown("vfio-noiommu:sim".into())),
         ("pci:03:00.0", Which::Pci("0000:03:00.0".into())),
         ("sim:akd1500", Which::Sim("akd1500".into())),
         ("vfio-user:/run/Board.sock", Which::Remote("/run/Board.sock".into())),

@@ -30,8 +30,8 @@ pub struct Args {
     #[arg(short, long, required_unless_present = "list", value_name = "PATH")]
     pub input: Option<PathBuf>,
 
-    /// Board: auto, sim, sim:akd1000, sim:akd1500, sim:akida2, sim:akida2-2node, pci:0000:03:00.0,
-    /// node:/dev/akida0
+    /// Board: auto, sim, sim:akd1000, sim:akd1500, sim:akida2, sim:akida2-2node, vfio-user:SOCKET, pci:0000:03:00.0,
+    /// node:/dev/akida0; vfio-noiommu:0000:03:00.0 is a board that no IOMMU keeps from any memory of the machine
     #[arg(short, long, default_value = "auto", env = "AKIDA_DEVICE", value_name = "BOARD")]
     pub device: Selector,
 

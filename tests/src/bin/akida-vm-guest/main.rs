@@ -5,6 +5,7 @@
 
 mod faults;
 mod leave;
+mod noiommu;
 mod udev;
 
 use std::fs;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["crash", address] => leave::crash(address),
         ["user", address] => udev::user(address),
+        ["named", address] => noiommu::user(address),
         ref networks => all(networks),
     }
 }
@@ -59,6 +61,11 @@ fn all(networks: &[&str]) -> ExitCode {
         }
     };
     report.say("devices", ctl(&["devices"], 0));
+    if option("noiommu").as_deref() == Some("1") {
+        noiommu::all(&mut report, &sysfs, &boards, networks);
+        println!("{} failures", report.failed);
+        return ExitCode::from(report.failed);
+    }
     report.say("udev rules", udev::rules_verified());
     // Nothing is bound yet: the doctor must say so, as a matter of configuration.
     report.say("doctor before", ctl(&["doctor"], 78).and_then(|t| contains(t, "akida-ctl bind")));
@@ -75,16 +82,7 @@ fn all(networks: &[&str]) -> ExitCode {
         count => report.say("faults by phases", faults::table(&boards, count, limit)),
     }
     for board in &boards {
-        for text in networks {
-            match Network::parse(text) {
-                Some(network) if board.chip == Some(network.chip) => {
-                    report.say("network", network.run(&board.address));
-                    report.say("trace as in process", network.trace(&board.address));
-                }
-                Some(_) => {}
-                None => report.say("network", Err(format!("{text:?} is no CHIP:COUNT:FILES"))),
-            }
-        }
+        run_networks(&mut report, board.chip, &board.address, networks);
         report.say("unbind", ctl(&["unbind", &board.address], 0));
         report.say("unbind again", ctl(&["unbind", &board.address], 0));
         let driver = sysfs.board(&board.address).ok().and_then(|b| b.driver);
@@ -204,7 +202,11 @@ fn at_once(boards: &[PciBoard]) -> Result<String, String> {
         .iter()
         .map(|b| VfioBoard::open(&b.address).map(|b| Arc::new(b) as Arc<dyn Board>).map_err(|e| e.to_string()))
         .collect();
-    let opened = opened?;
+    test_at_once(opened?)
+}
+
+/// Tests open boards side by side.
+fn test_at_once(opened: Vec<Arc<dyn Board>>) -> Result<String, String> {
     std::thread::scope(|scope| {
         let runs: Vec<_> = opened.iter().map(|b| scope.spawn(|| akida_hal::selftest::run(b.clone()))).collect();
         for run in runs {
@@ -228,6 +230,20 @@ fn fault_logged() -> Result<String, String> {
         (Some(line), _) => Ok(line.trim().into()),
         (None, false) => Ok("none: DMA by files is checked by the board's own table".into()),
         (None, true) => Err(format!("no DMAR line with {address}")),
+    }
+}
+
+/// The networks of a board's chip on that board, named `device`.
+fn run_networks(report: &mut Report, chip: Option<Chip>, device: &str, networks: &[&str]) {
+    for text in networks {
+        match Network::parse(text) {
+            Some(network) if chip == Some(network.chip) => {
+                report.say("network", network.run(device));
+                report.say("trace as in process", network.trace(device));
+            }
+            Some(_) => {}
+            None => report.say("network", Err(format!("{text:?} is no CHIP:COUNT:FILES"))),
+        }
     }
 }
 

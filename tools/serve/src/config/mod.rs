@@ -202,6 +202,11 @@ fn boards(file: &File) -> Result<Vec<BoardSettings>, Failure> {
                 "name the board: sim:akida2, sim:akd1000, or its address as akida-run --list shows it",
             ));
         }
+        // Who reaches the service would be a bug of ours away from every byte of the machine.
+        if matches!(selector, Selector::Unconfined(_)) {
+            let message = format!("{selector}: no IOMMU confines that board, which a service does not drive");
+            return Err(config(message, "switch the IOMMU on; akida-run and akida-ctl take such a board"));
+        }
         let simulated = matches!(selector, Selector::Model(_));
         if !simulated && (!board.faults.is_empty() || board.real_time) {
             let message = format!("faults and real_time are for boards simulated in this process, not for {selector}");

@@ -32,7 +32,7 @@ fn a_file_that_says_all_is_read_back_the_same() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_place() {
-    let cases: [(&str, &[&str]); 16] = [
+    let cases: [(&str, &[&str]); 17] = [
         ("repositry = \"/m\"", &["line 1, column 1", "repositry", "repository"]),
         ("[models]\nbatch = 1", &["line 5", "batch"]),
         ("http = 8000", &["duplicate key"]),
@@ -45,6 +45,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ("grpc = [\"localhost\"]", &["grpc", "localhost", "127.0.0.1:8000"]),
         ("grpc = [\"unix:\"]", &["path"]),
         ("[[board]]\ndevice = \"auto\"", &["auto", "choice"]),
+        ("[[board]]\ndevice = \"vfio-noiommu:03:00.0\"", &["vfio-noiommu:0000:03:00.0", "no IOMMU confines"]),
         ("[[board]]\ndevice = \"sim:none\"", &["none", "akd1000"]),
         ("[[board]]\ndevice = \"03:00.0\"\nfaults = \"stall-link@1\"", &["faults", "pci:0000:03:00.0"]),
         ("[[board]]\ndevice = \"sim:akida2\"\nfaults = \"melt@1\"", &["melt"]),
