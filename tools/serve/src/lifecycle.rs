@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use akida_tools::device::Selector;
 use akida_tools::exit::{Exit, Failure};
-use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select, unbounded};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -49,7 +49,7 @@ fn serve(config: &Config) -> Result<Exit, Failure> {
     let signals = signals()?;
     let addresses: Vec<String> = listeners.iter().map(|l| format!("{:?} {}", l.serves, l.socket.name())).collect();
     notify(&[NotifyState::Status("testing boards and loading models")]);
-    let engine = Engine::start(config.engine.clone())?;
+    let Some(engine) = start(config, &signals)? else { return Ok(Exit::Done) };
     let server = Server::start(engine.clone(), listeners, config.net.clone())
         .map_err(|e| Failure::new(Exit::Config, e, "docs/service.md says what listeners take"))?;
     log::info!("serving on {}", addresses.join(", "));
@@ -66,6 +66,38 @@ fn serve(config: &Config) -> Result<Exit, Failure> {
         }
     }
     end(config, &engine, server, &mut status)
+}
+
+/// Boards and models, unless a signal asks for the end first: then nothing was accepted yet, so that nothing is waited for. The
+/// kernel resets boards that this process had open.
+fn start(config: &Config, signals: &Receiver<i32>) -> Result<Option<Arc<Engine>>, Failure> {
+    let (tell, started) = bounded(1);
+    let settings = config.engine.clone();
+    let work = move || {
+        // Nobody waits when the process ends.
+        let _ = tell.send(Engine::start(settings));
+    };
+    std::thread::Builder::new()
+        .name("start".to_owned())
+        .spawn(work)
+        .map_err(|e| Failure::because(Exit::Os, "a thread cannot be started", &e, "raise the limit of threads"))?;
+    loop {
+        select! {
+            recv(started) -> engine => {
+                let lost = |_| Failure::new(Exit::Internal, "the start failed by a panic", "please report this");
+                return engine.map_err(lost)?.map(Some);
+            }
+            recv(signals) -> signal => match signal {
+                // Everything is being read for the first time.
+                Ok(SIGHUP) => {}
+                _ => {
+                    log::info!("told to end during the start");
+                    notify(&[NotifyState::Stopping]);
+                    return Ok(None);
+                }
+            }
+        }
+    }
 }
 
 /// Takes from this process what it has no use for, unless the configuration says otherwise.

@@ -77,7 +77,7 @@ pub trait Service: Send + Sync + 'static {
     /// [`crate::error::Kind::NotFound`].
     fn statistics(&self, name: Option<&str>, version: Option<u32>) -> Result<Vec<ModelStatistics>, ServeError>;
 
-    /// Appends Prometheus' text format, families complete with HELP and TYPE.
+    /// Appends OpenMetrics, families complete with HELP and TYPE, without the mark of the end: listeners add theirs.
     fn metrics(&self, text: &mut String);
 
     /// What the status page shows.
@@ -280,9 +280,9 @@ pub struct ModelStatus {
     pub reason: String,
     /// Names of the boards that serve it.
     pub boards: Vec<String>,
-    /// Samples that wait.
+    /// Requests that wait.
     pub queued: u64,
-    /// How many may wait.
+    /// How many requests may be taken and not answered, of all models together.
     pub queue_limit: u64,
     /// Requests answered.
     pub requests: u64,

@@ -61,5 +61,6 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
     let mut all = String::new();
     shared.service.metrics(&mut all);
     shared.counters.metrics(shared.memory.used(), &mut all);
-    text("text/plain; version=0.0.4; charset=utf-8", all)
+    all.push_str("# EOF\n");
+    text("application/openmetrics-text; version=1.0.0; charset=utf-8", all)
 }

@@ -195,6 +195,25 @@ fn a_service_manager_is_told_and_sigterm_ends_it_well() {
     assert!(log.contains("ended"), "{log}");
 }
 
+/// The board is a socket that takes the connection and says nothing, so that the start waits for it.
+#[test]
+fn sigterm_ends_a_start_that_waits_for_a_board() {
+    let folder = repository();
+    let (models, socket) = (folder.path().join("models"), folder.path().join("board.sock"));
+    let silent = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let device = format!("vfio-user:{}", socket.display());
+    let models = models.to_str().expect("UTF-8");
+    let child = program(&["--repository", models, "--device", &device, "--http", "127.0.0.1:0"]).spawn();
+    let child = child.expect("it starts");
+    let _held = silent.accept().expect("the board is being opened");
+    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+    let output = child.wait_with_output().expect("it ends");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(log.contains("told to end during the start"), "{log}");
+}
+
 #[test]
 fn logs_can_be_json() {
     let mut service = Running::start(&["--log-format", "json", "--metrics", "127.0.0.1:0"]);

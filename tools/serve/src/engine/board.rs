@@ -13,6 +13,7 @@ use crossbeam_channel::Sender;
 use ndarray::{Axis, concatenate};
 
 use super::inputs::Input;
+use super::model::Served;
 use super::pool::{self, Batch, Task};
 use super::scheduler::{BoardId, BoardState, Decision, Done, ModelId, Queued};
 use super::shared::{Job, Order, Shared, lock};
@@ -48,6 +49,14 @@ pub(super) struct Open {
     pub answers: HybridAnswers,
     /// The network that the session is on.
     pub on: ModelId,
+}
+
+impl Open {
+    /// What a thread that failed had on the session is lost with it: nothing else may answer in its place.
+    fn holds(&self, model: ModelId) -> Result<(), Fault> {
+        let lost = || Fault::Board("the model is not on this board: this is a mistake in this software".to_owned());
+        (self.on == model).then_some(()).ok_or_else(lost)
+    }
 }
 
 struct Installed {
@@ -220,6 +229,7 @@ impl Worker {
         let answers = self.served.get(&model).and_then(|i| i.answers.clone());
         self.select(model);
         let Some(open) = &mut self.open else { return Ok(()) };
+        open.holds(model)?;
         if let Some(answers) = answers {
             let start = Instant::now();
             let checked = open.session.check(&answers);
@@ -246,7 +256,7 @@ impl Worker {
             return self.no_results(fault, jobs);
         }
         let switched = self.select(model);
-        match self.infer(&mut jobs, served.stateful) {
+        match self.infer(&mut jobs, &served) {
             Ok(results) => {
                 let infer = began.elapsed();
                 let programming = programming(&results);
@@ -309,7 +319,7 @@ impl Worker {
                     let mut one = vec![queued];
                     let began = Instant::now();
                     let served = one[0].job.served.clone();
-                    match self.infer(&mut one, served.stateful) {
+                    match self.infer(&mut one, &served) {
                         Ok(results) => {
                             let (device, infer) = (self.device.clone(), began.elapsed());
                             pool::answer(&self.shared, Batch { served, results, jobs: one, device, began, infer });
@@ -337,9 +347,10 @@ impl Worker {
     }
 
     /// Runs the samples of all requests as one batch. They get their inputs back.
-    fn infer(&mut self, jobs: &mut [Queued<Job>], stateful: bool) -> Result<HybridOutputs, Fault> {
+    fn infer(&mut self, jobs: &mut [Queued<Job>], served: &Served) -> Result<HybridOutputs, Fault> {
         let Some(open) = &mut self.open else { return Err(Fault::Board("the board is not open".to_owned())) };
-        if stateful {
+        open.holds(served.id)?;
+        if served.stateful {
             open.session.reset();
         }
         if let [Queued { job: Job { input: Input::Floats(array), .. }, .. }] = jobs {
@@ -366,6 +377,13 @@ impl Worker {
             }
         }
         result
+    }
+
+    /// Models must show again what they give on this board. What the device counted begins anew too.
+    pub(super) fn untested(&mut self) {
+        self.count();
+        (self.moved, self.reset) = (0, 0);
+        self.served.values_mut().for_each(|installed| installed.tested = false);
     }
 
     /// Carries what the device counted into the reports.

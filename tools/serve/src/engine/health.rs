@@ -67,8 +67,13 @@ impl Worker {
         let simulated = identity.simulated;
         let word = if simulated { ", simulated" } else { "" };
         let kind = format!("{chip}, {} NPs{word}", mesh.nps.len());
-        // A board that was opened before is the same one: its name and its mesh are.
-        let _ = self.shared.boards[self.id].opened.set(Opened { kind, chip, simulated, mesh });
+        let before =
+            self.shared.boards[self.id].opened.get_or_init(|| Opened { kind: kind.clone(), chip, simulated, mesh });
+        if before.kind != kind {
+            // Models are mapped for the one that was there.
+            let message = format!("{identity} is {kind} now, it was {}", before.kind);
+            return Err(Failure::new(Exit::Config, message, "restart the service"));
+        }
         self.device = self.shared.boards[self.id].device();
         self.open = Some(Open { session, answers, on: KNOWN });
         Ok(())
@@ -82,7 +87,10 @@ impl Worker {
         while self.failures.front().is_some_and(|&at| now.duration_since(at) > health.window) {
             self.failures.pop_front();
         }
-        self.shared.set_state(self.id, BoardState::Resetting, reason);
+        // A batch that failed has said so already.
+        if self.shared.inner().scheduler.board(self.id).0 != BoardState::Resetting {
+            self.shared.set_state(self.id, BoardState::Resetting, reason);
+        }
         match self.reset_and_test() {
             Err(error) => self.quarantine(&format!("{reason}; after a reset: {error}"), true),
             Ok(()) if self.failures.len() >= health.failures.max(1) => {
@@ -118,6 +126,15 @@ impl Worker {
         Err(last)
     }
 
+    /// A board that went away and came back, or the process of a simulated one that was started again, needs to be opened anew.
+    fn reopen(&mut self) -> Result<(), String> {
+        // Models stay, mapped as they are; each is held against its known answers again before its first batch.
+        self.select(KNOWN);
+        self.untested();
+        self.open = None;
+        self.open().map_err(|failure| failure.message)
+    }
+
     fn quarantine(&mut self, reason: &str, again: bool) {
         let first = self.shared.settings.health.retest;
         let wait = self.retest.map_or(first, |(_, wait)| (wait * 2).min(first * 16));
@@ -128,10 +145,10 @@ impl Worker {
     /// A quarantined board gets another chance.
     pub(super) fn test_again(&mut self) {
         self.shared.set_state(self.id, BoardState::Testing, "");
-        let first = self.open.is_none();
-        let result = match first {
-            true => self.open().map_err(|failure| failure.message),
-            false => self.reset_and_test(),
+        let first = self.shared.boards[self.id].opened.get().is_none();
+        let result = match self.open.is_some() {
+            true => self.reset_and_test().or_else(|_| self.reopen()),
+            false => self.reopen(),
         };
         match result {
             Ok(()) => {

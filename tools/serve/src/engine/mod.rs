@@ -204,6 +204,8 @@ impl Engine {
     pub fn drain(&self, deadline: Instant) -> usize {
         let mut inner = self.shared.inner();
         inner.scheduler.drain();
+        // Requests wait for no others of their batch any more: a board that sleeps until theirs was full must look again.
+        self.shared.bells.iter().for_each(Condvar::notify_all);
         loop {
             let left = inner.scheduler.held().requests;
             let time = deadline.saturating_duration_since(Instant::now());

@@ -167,7 +167,7 @@ impl Engine {
         let served = self.shared.find(&entry.name, Some(entry.version)).filter(|_| entry.state == ModelState::Ready);
         let Some(served) = served else { return status };
         status.boards = lock(&served.boards).iter().map(|&b| self.shared.boards[b].name.clone()).collect();
-        status.queued = self.shared.inner().scheduler.waiting(served.id).1 as u64;
+        status.queued = self.shared.inner().scheduler.waiting(served.id).0 as u64;
         let stats = lock(&served.stats);
         status.requests = stats.all.success.count;
         status.failures = stats.all.fail.count - stats.refused;

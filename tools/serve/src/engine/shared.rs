@@ -261,12 +261,27 @@ impl Shared {
     /// Ends a request: counts it, answers it, and gives its place free.
     pub fn answer(&self, queued: Queued<Job>, result: Result<InferResponse, ServeError>, times: Times) {
         let Queued { entry, job } = queued;
-        let total = job.received.elapsed();
-        let served = job.served;
+        self.end(entry.samples, job, result, times);
+        // Behind the answer, so that draining waits for answers.
+        self.inner().scheduler.release(&entry);
+        self.settled.notify_all();
+    }
+
+    /// Ends a request whose place is free already, and which no board ran.
+    pub fn answer_freed(&self, queued: Queued<Job>, error: ServeError) {
+        let Queued { entry, job } = queued;
+        let queue = job.received.elapsed();
+        self.end(entry.samples, job, Err(error), Times { queue, ..Times::default() });
+        self.settled.notify_all();
+    }
+
+    fn end(&self, samples: usize, job: Job, result: Result<InferResponse, ServeError>, times: Times) {
+        let Job { served, received, reply, id, .. } = job;
+        let total = received.elapsed();
         {
             let mut stats = lock(&served.stats);
             match &result {
-                Ok(_) => stats.success(entry.samples, &Times { total, ..times }),
+                Ok(_) => stats.success(samples, &Times { total, ..times }),
                 Err(e) if e.kind == Kind::Cancelled => stats.cancel(total),
                 Err(_) => stats.fail(total),
             }
@@ -275,11 +290,9 @@ impl Shared {
         if let Err(e) = &result
             && matches!(e.kind, Kind::Internal | Kind::Unavailable)
         {
-            self.error(&served.label(), &e.message, &job.id);
+            self.error(&served.label(), &e.message, &id);
         }
-        job.reply.send(result);
-        self.inner().scheduler.release(&entry);
-        self.settled.notify_all();
+        reply.send(result);
     }
 
     /// Ends requests that have no board any more.
@@ -288,25 +301,6 @@ impl Shared {
             let message = format!("no board of model {} is healthy any more", queued.job.served.name);
             self.answer_freed(queued, ServeError::new(Kind::Unavailable, message));
         }
-    }
-
-    /// Ends a request whose place is free already.
-    pub fn answer_freed(&self, queued: Queued<Job>, error: ServeError) {
-        let Queued { job, .. } = queued;
-        let total = job.received.elapsed();
-        match error.kind {
-            Kind::Cancelled => lock(&job.served.stats).cancel(total),
-            _ => lock(&job.served.stats).fail(total),
-        }
-        let result = Err(error);
-        self.metrics.request(&job.served, &result, total, total);
-        if let Err(e) = &result
-            && matches!(e.kind, Kind::Internal | Kind::Unavailable)
-        {
-            self.error(&job.served.label(), &e.message, &job.id);
-        }
-        job.reply.send(result);
-        self.settled.notify_all();
     }
 
     /// A board changes its state, for a reason.

@@ -86,6 +86,10 @@ fn refused(served: &Served, refusal: &Refusal) -> ServeError {
         Refusal::Closed => ServeError::new(Kind::Unavailable, format!("model {name:?} goes out of service")),
         Refusal::NoBoard => ServeError::new(Kind::Unavailable, format!("no board of model {name:?} is healthy")),
         Refusal::Deadline => ServeError::new(Kind::Deadline, "the deadline passed before the request came"),
+        Refusal::TooLate(wait) => {
+            let message = format!("the deadline comes first: what goes before this request takes {wait:.1?}");
+            ServeError::new(Kind::Deadline, message)
+        }
         Refusal::Full(full) => {
             let (what, limit, all, client) = (full.what, full.limit, full.all, full.client);
             let message = format!(

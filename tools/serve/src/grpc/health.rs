@@ -56,18 +56,27 @@ impl Health for Answers {
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let (service, shared) = (request.into_inner().service, self.shared.clone());
         let (tell, told) = mpsc::channel(1);
+        let mut stop = shared.stopped();
         tokio::spawn(async move {
             let mut last = None;
             loop {
-                let now = of(&shared, &service).unwrap_or(ServingStatus::ServiceUnknown);
+                let stopped = *stop.borrow_and_update();
+                let now = match of(&shared, &service) {
+                    Some(_) if stopped => ServingStatus::NotServing,
+                    now => now.unwrap_or(ServingStatus::ServiceUnknown),
+                };
                 if last != Some(now) {
                     last = Some(now);
                     if tell.send(Ok(message(now))).await.is_err() {
                         return;
                     }
                 }
+                if stopped {
+                    return;
+                }
                 tokio::select! {
                     () = tokio::time::sleep(LOOK) => {}
+                    _ = stop.changed() => {}
                     () = tell.closed() => return,
                 }
             }

@@ -38,6 +38,7 @@ pub fn answers(
 ) -> impl Stream<Item = Result<proto::ModelStreamInferResponse, Status>> + Send {
     let (hand_over, mut under_way) = mpsc::channel::<Result<Entry, Status>>(UNDER_WAY);
     let (tell, told) = mpsc::channel(4);
+    let mut stop = shared.stopped();
     tokio::spawn(async move {
         loop {
             // Room first: a request that cannot be followed is not taken from the connection.
@@ -45,6 +46,11 @@ pub fn answers(
             let message = tokio::select! {
                 message = requests.message() => message,
                 () = hand_over.closed() => return,
+                // What was taken is answered; then the client learns why there is no more.
+                _ = stop.wait_for(|&stop| stop) => {
+                    room.send(Err(Status::unavailable("the service ends: requests without an answer were not taken")));
+                    return;
+                }
             };
             match message {
                 Ok(Some(message)) => room.send(Ok(submit(&shared, message, &context))),

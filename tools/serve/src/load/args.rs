@@ -11,7 +11,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "akida-bench", version, max_term_width = 100)]
 pub struct Args {
-    /// Service: http://HOST:PORT or grpc://HOST:PORT
+    /// Service: http://HOST:PORT or grpc://HOST:PORT; with TLS https://HOST:PORT or grpcs://HOST:PORT
     pub url: String,
     /// Model
     pub model: String,
@@ -48,6 +48,9 @@ pub struct Args {
     /// HTTP: elements as JSON instead of the binary extension
     #[arg(long)]
     pub json: bool,
+    /// TLS: file in PEM with the authority that the service's certificate is from
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// File with a bearer token
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -94,10 +97,10 @@ impl Args {
         if let Some(rate) = self.rate.filter(|r| !(*r > 0.0 && *r <= 1e6)) {
             return usage(format!("--rate {rate}"), "more than 0, at most 1000000 requests a second".into());
         }
-        let grpc = self.url.starts_with("grpc://");
+        let grpc = self.url.starts_with("grpc://") || self.url.starts_with("grpcs://");
         match (grpc, self.stream, self.json) {
-            (false, true, _) => usage("--stream is for grpc://".into(), "leave it out for HTTP".into()),
-            (true, _, true) => usage("--json is for http://".into(), "leave it out for gRPC".into()),
+            (false, true, _) => usage("--stream is for grpc:// and grpcs://".into(), "leave it out for HTTP".into()),
+            (true, _, true) => usage("--json is for http:// and https://".into(), "leave it out for gRPC".into()),
             _ => Ok(()),
         }
     }

@@ -12,12 +12,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::args::Args;
+use super::connect::Road;
 use crate::proto::inference as proto;
 use crate::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::request::{DataType, NamedTensor};
@@ -29,6 +29,8 @@ use crate::tensor;
 pub struct Url {
     /// Whether it is gRPC.
     pub grpc: bool,
+    /// Whether it is behind TLS.
+    pub tls: bool,
     /// `HOST:PORT`.
     pub authority: String,
 }
@@ -37,16 +39,17 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (grpc, rest) = match (text.strip_prefix("http://"), text.strip_prefix("grpc://")) {
-            (Some(rest), _) => (false, rest),
-            (_, Some(rest)) => (true, rest),
-            _ => return Err(format!("{text:?} begins with neither http:// nor grpc://")),
+        let schemes =
+            [("http://", false, false), ("grpc://", true, false), ("https://", false, true), ("grpcs://", true, true)];
+        let found = schemes.iter().find_map(|&(scheme, grpc, tls)| Some((grpc, tls, text.strip_prefix(scheme)?)));
+        let Some((grpc, tls, rest)) = found else {
+            return Err(format!("{text:?} begins with neither http:// nor grpc://, nor https:// or grpcs:// for TLS"));
         };
         let authority = rest.trim_end_matches('/');
         let port = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
         match port {
             Some((host, _)) if !host.is_empty() && !authority.contains('/') => {
-                Ok(Url { grpc, authority: authority.to_string() })
+                Ok(Url { grpc, tls, authority: authority.to_string() })
             }
             _ => Err(format!("{text:?} has no host and port")),
         }
@@ -57,6 +60,7 @@ impl FromStr for Url {
 #[derive(Clone)]
 pub struct Target {
     url: Url,
+    road: Road,
     token: Option<String>,
     path: String,
     head_length: Option<usize>,
@@ -74,8 +78,10 @@ impl Target {
         let version =
             if args.model_version.is_empty() { String::new() } else { format!("/versions/{}", args.model_version) };
         let base = format!("/v2/models/{}{version}", args.model);
+        let road = Road::new(&url, args.ca.as_deref())?;
         let mut target = Self {
             url,
+            road,
             token,
             path: format!("{base}/infer"),
             head_length: None,
@@ -161,9 +167,19 @@ impl Target {
     /// A connection for gRPC.
     pub async fn channel(&self) -> Result<Channel, String> {
         let endpoint = Endpoint::new(format!("http://{}", self.url.authority)).map_err(|e| e.to_string())?;
-        let endpoint =
-            endpoint.tcp_nodelay(true).initial_stream_window_size(1 << 20).initial_connection_window_size(4 << 20);
-        endpoint.connect().await.map_err(|e| akida_tools::exit::chain(&e))
+        let endpoint = endpoint.initial_stream_window_size(1 << 20).initial_connection_window_size(4 << 20);
+        // TLS, where there is some, is the connection's.
+        let road = self.road.clone();
+        let connect = tower::service_fn(move |_| {
+            let road = road.clone();
+            async move { road.connect().await.map(TokioIo::new) }
+        });
+        endpoint.connect_with_connector(connect).await.map_err(|e| akida_tools::exit::chain(&e))
+    }
+
+    /// Whether it speaks gRPC.
+    pub fn is_grpc(&self) -> bool {
+        self.url.grpc
     }
 
     fn call<T>(&self, message: T) -> tonic::Request<T> {
@@ -337,8 +353,7 @@ pub struct Http {
 
 impl Http {
     async fn connect(target: &Target) -> Result<Self, String> {
-        let stream = TcpStream::connect(&target.url.authority).await.map_err(|e| e.to_string())?;
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        let stream = target.road.connect().await.map_err(|e| e.to_string())?;
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
         tokio::spawn(connection);
@@ -395,12 +410,14 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let url = |grpc, authority: &str| Ok(Url { grpc, authority: authority.into() });
+        let url = |grpc, tls, authority: &str| Ok(Url { grpc, tls, authority: authority.into() });
         for (text, want) in [
-            ("http://localhost:8000", url(false, "localhost:8000")),
-            ("http://[::1]:8000/", url(false, "[::1]:8000")),
-            ("grpc://10.0.0.1:8001", url(true, "10.0.0.1:8001")),
-            ("https://localhost:1", Err("begins with neither")),
+            ("http://localhost:8000", url(false, false, "localhost:8000")),
+            ("http://[::1]:8000/", url(false, false, "[::1]:8000")),
+            ("grpc://10.0.0.1:8001", url(true, false, "10.0.0.1:8001")),
+            ("https://localhost:1", url(false, true, "localhost:1")),
+            ("grpcs://[::1]:1", url(true, true, "[::1]:1")),
+            ("ftp://localhost:1", Err("begins with neither")),
             ("http://localhost", Err("no host and port")),
             ("http://:80", Err("no host and port")),
             ("http://a:80/v2", Err("no host and port")),

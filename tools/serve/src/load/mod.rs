@@ -6,6 +6,7 @@
 
 mod args;
 mod client;
+mod connect;
 mod report;
 mod workers;
 
@@ -24,8 +25,9 @@ use client::{Target, Url};
 /// [`Exit::Unavailable`] only when none succeeded.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     args.check()?;
-    let url: Url =
-        args.url.parse().map_err(|e| Failure::new(Exit::Usage, e, "http://HOST:PORT or grpc://HOST:PORT"))?;
+    let url: Url = args.url.parse().map_err(|e| {
+        Failure::new(Exit::Usage, e, "http://HOST:PORT, grpc://HOST:PORT, or https:// and grpcs:// for TLS")
+    })?;
     let token = args.token()?;
     // One thread asks: what is left of the machine is the service's.
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -96,7 +96,7 @@ async fn connect(args: &Args, target: &Target) -> Result<Vec<Client>, Failure> {
     let unreachable =
         |e: String| Failure::new(Exit::Unavailable, format!("cannot connect: {e}"), "check the service's limits");
     let mut channels = Vec::new();
-    if args.url.starts_with("grpc://") {
+    if target.is_grpc() {
         // Calls share connections, as those of clients do.
         for _ in 0..usize::from(args.concurrency).div_ceil(64) {
             channels.push(target.channel().await.map_err(unreachable)?);

@@ -51,6 +51,8 @@ where
         return Err(too_large(length, most));
     }
     let (mut first, mut rest, mut length) = (Bytes::new(), BytesMut::new(), 0usize);
+    // A client that is refused in the middle of its body mostly sees the connection break, and not why: so the rest is let pass.
+    let mut refused = None;
     let end = Instant::now() + limits.body;
     loop {
         let frame = match timeout_at(end, timeout(limits.stall, body.frame())).await {
@@ -65,8 +67,16 @@ where
         if length > most {
             return Err(too_large(length, most));
         }
+        if refused.is_some() {
+            continue;
+        }
         // What came, not what was announced: announcing costs a client nothing.
-        claim.grow(data.len())?;
+        if let Err(busy) = claim.grow(data.len()) {
+            refused = Some(busy);
+            (first, rest) = (Bytes::new(), BytesMut::new());
+            claim.clear();
+            continue;
+        }
         // One piece, the usual case of small requests, is not copied.
         if first.is_empty() && rest.is_empty() {
             first = data;
@@ -77,6 +87,9 @@ where
             rest.extend_from_slice(&std::mem::take(&mut first));
         }
         rest.extend_from_slice(&data);
+    }
+    if let Some(busy) = refused {
+        return Err(busy);
     }
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
     Ok(Collected { bytes, claim })

@@ -10,7 +10,7 @@ use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use tower::ServiceExt;
 use super::access::{Caller, Peer, anyone};
 use super::body::Messages;
 use super::io::{Stream, Watched};
+use super::timer::FairTimer;
 use super::{Serves, Shared};
 use crate::error::{Kind, ServeError};
 use crate::{grpc, rest, status};
@@ -72,13 +73,13 @@ impl Handler {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
-            .timer(TokioTimer::new())
+            .timer(FairTimer)
             .header_read_timeout(limits.header)
             .max_buf_size(limits.header_bytes)
             .keep_alive(true);
         builder
             .http2()
-            .timer(TokioTimer::new())
+            .timer(FairTimer)
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
             .initial_stream_window_size(1 << 20)

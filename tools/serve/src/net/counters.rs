@@ -27,23 +27,25 @@ impl Counters {
         *answers.entry((protocol, status)).or_default() += 1;
     }
 
-    /// Appends Prometheus' text format.
+    /// Appends OpenMetrics, without the mark of the end.
     pub fn metrics(&self, memory: usize, text: &mut String) {
         let mut family = |name: &str, kind: &str, help: &str, value: u64| {
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+            // A counter's family goes without the end of its samples' name.
+            let family = name.strip_suffix("_total").unwrap_or(name);
+            let _ = write!(text, "# HELP {family} {help}\n# TYPE {family} {kind}\n{name} {value}\n");
         };
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        family("akida_serve_connections", "gauge", "Open connections.", of(&self.open));
+        family("akida_serve_open_connections", "gauge", "Open connections.", of(&self.open));
         family("akida_serve_connections_total", "counter", "Connections that were taken.", of(&self.connections));
         let help = "Connections closed at once: limits.connections were open.";
         family("akida_serve_connections_refused_total", "counter", help, of(&self.refused));
         family("akida_serve_tls_errors_total", "counter", "Connections that failed in TLS.", of(&self.tls_errors));
         family("akida_serve_request_memory_bytes", "gauge", "Bytes held by request bodies.", memory as u64);
-        let name = "akida_serve_answers_total";
-        let _ = write!(text, "# HELP {name} Answers by protocol and status.\n# TYPE {name} counter\n");
+        let family = "akida_serve_answers";
+        let _ = write!(text, "# HELP {family} Answers by protocol and status.\n# TYPE {family} counter\n");
         let answers = self.answers.lock().unwrap_or_else(|e| e.into_inner());
         for ((protocol, status), count) in answers.iter() {
-            let _ = writeln!(text, "{name}{{protocol=\"{protocol}\",status=\"{status}\"}} {count}");
+            let _ = writeln!(text, "{family}_total{{protocol=\"{protocol}\",status=\"{status}\"}} {count}");
         }
     }
 }

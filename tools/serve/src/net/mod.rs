@@ -9,6 +9,7 @@ mod io;
 pub mod memory;
 pub mod options;
 mod socket;
+mod timer;
 mod tls;
 
 use std::sync::{Arc, RwLock};
@@ -20,9 +21,11 @@ use tokio_rustls::rustls;
 
 pub use access::{Access, Caller, Peer, Role};
 pub use counters::Counters;
+pub use io::Stream;
 pub use memory::Memory;
 pub use options::{Limits, Options, TlsFiles};
 pub use socket::{Listener, Serves, Socket};
+pub(crate) use tls::certificates;
 
 use crate::service::Service;
 
@@ -36,6 +39,8 @@ pub struct Shared {
     pub memory: Memory,
     /// Counters.
     pub counters: Counters,
+    /// True: no new connections, and those that are there end with their requests. Whoever subscribes is waited for.
+    stop: watch::Sender<bool>,
     access: RwLock<Option<Arc<Access>>>,
     tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
 }
@@ -51,7 +56,13 @@ impl Shared {
         let memory = Memory::new(options.limits.memory_bytes);
         let (access, tls) = read(&options)?;
         let (access, tls) = (RwLock::new(access), RwLock::new(tls));
-        Ok(Self { service, options, memory, counters: Counters::default(), access, tls })
+        let stop = watch::Sender::new(false);
+        Ok(Self { service, options, memory, counters: Counters::default(), stop, access, tls })
+    }
+
+    /// For work that could go on for ever: turns to true when it is to end.
+    pub fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
     }
 
     fn access(&self) -> Option<Arc<Access>> {
@@ -76,8 +87,6 @@ fn read(options: &Options) -> Result<Secrets, String> {
 pub struct Server {
     runtime: Runtime,
     shared: Arc<Shared>,
-    /// True: no new connections, and those that are there end with their requests.
-    stop: watch::Sender<bool>,
 }
 
 impl Server {
@@ -101,15 +110,14 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|e| format!("cannot start threads for listeners: {e}"))?;
-        let (stop, stopped) = watch::channel(false);
         for listener in listeners {
             let guard = runtime.enter();
             let socket = socket::Accepting::new(listener.socket).map_err(|e| format!("cannot listen: {e}"))?;
             drop(guard);
             let handler = connection::Handler::new(shared.clone(), listener.serves);
-            runtime.spawn(socket::accept(socket, handler, stopped.clone()));
+            runtime.spawn(socket::accept(socket, handler, shared.stopped()));
         }
-        Ok(Self { runtime, shared, stop })
+        Ok(Self { runtime, shared })
     }
 
     /// Reads certificates, keys and callers again. Connections that are open keep the certificate they began with;
@@ -127,8 +135,8 @@ impl Server {
 
     /// Takes no more connections, and tells clients that those they have end with what they carry now.
     pub fn stop(&self) {
-        // Every connection and every accept loop holds a receiver.
-        let _ = self.stop.send(true);
+        // Every connection, every stream and every accept loop holds a receiver.
+        self.shared.stop.send_replace(true);
     }
 
     /// [`Server::stop`], then waits until all answers are sent, but not longer than `limit`.
@@ -136,9 +144,9 @@ impl Server {
     pub fn drain(self, limit: Duration) -> usize {
         self.stop();
         let left = self.runtime.block_on(async {
-            match tokio::time::timeout(limit, self.stop.closed()).await {
+            match tokio::time::timeout(limit, self.shared.stop.closed()).await {
                 Ok(()) => 0,
-                Err(_) => self.stop.receiver_count(),
+                Err(_) => self.shared.stop.receiver_count(),
             }
         });
         self.runtime.shutdown_timeout(Duration::from_millis(100));

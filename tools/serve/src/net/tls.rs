@@ -42,7 +42,8 @@ pub fn read(files: &TlsFiles, tokens: bool) -> Result<Arc<ServerConfig>, String>
     Ok(Arc::new(config))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a file.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let what = "certificates in PEM";
     let read = CertificateDer::pem_file_iter(path).map_err(|e| wrong(path, &e, what))?;
     let all = read.collect::<Result<Vec<_>, _>>().map_err(|e| wrong(path, &e, what))?;

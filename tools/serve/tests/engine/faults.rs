@@ -154,3 +154,35 @@ fn boards_that_fail_at_the_start_are_quarantined_and_none_at_all_is_no_start() {
     nowhere.repository.path = repository.path().join("nothing");
     assert_eq!(Engine::start(nowhere).map(|_| ()).expect_err("no folder").exit, Exit::NoInput);
 }
+
+/// A board that computes in real time and stalls keeps its thread for the whole time-out of a step.
+#[test]
+fn a_board_that_is_stuck_does_not_look_alive() {
+    let repository = mnist();
+    let plan = format!("stall-input@{}", BEFORE + 1);
+    let mut settings = settings(&repository, &[&format!("sim:akida2!{plan}"), "sim:akida2"]);
+    settings.health.stuck = Duration::from_secs(2);
+    settings.boards[0].simulation.real_time = true;
+    settings.boards[0].timeout = Duration::from_secs(6);
+    let engine = start(settings);
+    assert!(engine.live() && engine.progress().sane, "{:?}", engine.progress());
+    let pending = send(&engine, digits(&engine, "m", 1, 1));
+    let limit = Instant::now() + Duration::from_secs(60);
+    let stuck = loop {
+        let progress = engine.progress();
+        if !progress.sane {
+            break progress;
+        }
+        assert!(Instant::now() < limit, "never stuck: {progress:?}");
+        std::thread::yield_now();
+    };
+    assert!(stuck.longest.is_some_and(|time| time >= Duration::from_secs(2)), "{stuck:?}");
+    assert!(!engine.live() && engine.status().state == "stuck" && engine.summary().starts_with("stuck "));
+    // The step's time-out brings it back, and the request with it.
+    assert!(pending.wait().is_ok());
+    while !engine.progress().sane {
+        assert!(Instant::now() < limit, "stuck for good: {:?}", engine.progress());
+        std::thread::yield_now();
+    }
+    assert!(engine.live() && engine.summary().starts_with("serving "), "{}", engine.summary());
+}

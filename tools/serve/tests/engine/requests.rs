@@ -178,7 +178,12 @@ fn draining_answers_what_was_taken_and_refuses_the_rest() {
     let (_repository, engine) = held_back(64);
     let pending: Vec<_> = (0..5).map(|i| send(&engine, digits(&engine, "m", 1, i))).collect();
     assert!(engine.ready());
-    assert_eq!(engine.drain(Instant::now() + PATIENCE), 0);
+    // When this one has come too late the board has long gone to sleep, until the bound of the others.
+    let mut late = digits(&engine, "m", 1, 5);
+    late.deadline = Some(Instant::now() + Duration::from_millis(50));
+    assert_eq!(ask(&engine, late).expect_err("it waits for its batch").kind, Kind::Deadline);
+    let bound = Instant::now() + Duration::from_secs(40);
+    assert_eq!(engine.drain(bound), 0, "draining waits for no bound of 50 s");
     for pending in pending {
         assert!(pending.wait().is_ok());
     }

@@ -338,6 +338,38 @@ fn streams_answer_in_order_and_go_on_after_failures() {
 }
 
 #[test]
+fn a_drain_answers_what_streams_sent_and_ends_them() {
+    let mut bench = Bench::new(Options::default());
+    let (server, service) = (bench.server.take().unwrap(), bench.service.clone());
+    let drain = runtime().block_on(async {
+        let mut client = client(&bench).await;
+        let (send, receive) = tokio::sync::mpsc::channel(1);
+        let requests = tokio_stream::wrappers::ReceiverStream::new(receive);
+        send.send(ask("hold", "taken")).await.unwrap();
+        let mut answers = client.model_stream_infer(requests).await.unwrap().into_inner();
+        let (send_nothing, nothing) = tokio::sync::mpsc::channel(1);
+        let requests = tokio_stream::wrappers::ReceiverStream::new(nothing);
+        let mut idle = client.model_stream_infer(requests).await.unwrap().into_inner();
+        let mut watch = HealthClient::new(channel(&bench).await).watch(HealthCheckRequest::default()).await.unwrap();
+        assert_eq!(watch.get_mut().message().await.unwrap().unwrap().status, ServingStatus::Serving as i32);
+        let held = service.clone();
+        tokio::task::spawn_blocking(move || held.wait_for_held(1)).await.unwrap();
+        let drain = std::thread::spawn(move || server.drain(Duration::from_secs(30)));
+        // A stream that carries nothing ends at once, while another waits for its answer.
+        assert_eq!(idle.message().await.unwrap_err().code(), Code::Unavailable);
+        assert_eq!(watch.get_mut().message().await.unwrap().unwrap().status, ServingStatus::NotServing as i32);
+        assert_eq!(watch.get_mut().message().await.unwrap(), None);
+        service.release();
+        assert_eq!(answers.message().await.unwrap().unwrap().infer_response.unwrap().id, "taken");
+        let end = answers.message().await.unwrap_err();
+        assert!(end.code() == Code::Unavailable && end.message().contains("not taken"), "{end:?}");
+        drop((send, send_nothing));
+        drain
+    });
+    assert_eq!(drain.join().unwrap(), 0, "no connection was cut");
+}
+
+#[test]
 fn a_strict_stream_ends_with_the_status_of_its_first_failure() {
     run(async |bench| {
         let mut client = client(&bench).await;

@@ -281,7 +281,10 @@ fn a_drain_answers_what_was_taken_and_takes_no_more() {
 fn the_address_of_operators() {
     let bench = Bench::new(Options::default());
     get(bench.address, "/v2/models/none");
-    let metrics = String::from_utf8(get(bench.status, "/metrics").body).unwrap();
+    let metrics = get(bench.status, "/metrics");
+    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    assert!(metrics.ends_with("\n# EOF\n") && metrics.matches("EOF").count() == 1, "{metrics}");
     for line in ["akida_scripted 1", "akida_serve_answers_total{protocol=\"http\",status=\"404\"} 1"] {
         assert!(metrics.lines().any(|l| l == line), "{line} is missing in\n{metrics}");
     }

@@ -253,3 +253,40 @@ fn each_port_speaks_its_protocol() {
     assert!(reply.error().contains("this port speaks gRPC"), "{}", reply.error());
     server.drain(std::time::Duration::ZERO);
 }
+
+#[test]
+fn akida_bench_over_tls() {
+    use akida_serve::load;
+    use clap::Parser;
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, others) = (Authority::new(), Authority::new());
+    let (certificate, key) = ours.issue(folder.path(), "server");
+    let [right, wrong] = [(&ours, "right"), (&others, "wrong")].map(|(authority, name)| {
+        let file = folder.path().join(name);
+        fs::write(&file, authority.issuer.pem()).unwrap();
+        file.to_str().unwrap().to_owned()
+    });
+    let tls = Some(TlsFiles { certificate, key, client_ca: None });
+    let bench = Bench::new(Options { tls, ..Options::default() });
+    let run = |scheme: &str, more: &[&str]| {
+        let url = format!("{scheme}://localhost:{}", bench.address.port());
+        let fixed = ["akida-bench", &url, "double", "--seconds", "0.2", "--warmup", "0", "--format", "json"];
+        let args = load::Args::try_parse_from([&fixed[..], more].concat()).unwrap();
+        let mut out = Vec::new();
+        load::run(&args, &mut out).map(|_| serde_json::from_slice::<serde_json::Value>(&out).unwrap())
+    };
+    for (scheme, more) in [("https", &[][..]), ("grpcs", &[]), ("grpcs", &["--stream"])] {
+        let report = run(scheme, &[&["--ca", &right], more].concat()).unwrap();
+        assert!(report["requests"].as_u64().unwrap() > 0 && report["failures"] == 0, "{scheme} {more:?}: {report}");
+    }
+    for (scheme, more, part) in [
+        ("https", &["--ca", &wrong][..], "certificate"),
+        ("grpcs", &["--ca", &wrong], "certificate"),
+        ("https", &[], "--ca FILE"),
+        ("http", &["--ca", &right], "--ca is for TLS"),
+        ("https", &["--ca", "/nowhere.pem"], "/nowhere.pem"),
+    ] {
+        let refused = run(scheme, more).unwrap_err().to_string();
+        assert!(refused.contains(part), "{scheme} {more:?}: {refused}");
+    }
+}

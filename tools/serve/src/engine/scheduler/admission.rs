@@ -33,6 +33,8 @@ pub enum Refusal {
     NoBoard,
     /// The deadline has passed already.
     Deadline,
+    /// What goes before it takes longer than until its deadline.
+    TooLate(Duration),
     /// Too much is held.
     Full(Full),
 }

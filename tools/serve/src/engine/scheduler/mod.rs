@@ -6,9 +6,11 @@
 //! - **Order** (`queue`): by priority, then deficit round robin by client, counted in samples.
 //! - **Batches** (`pick`): a board takes what waits for one model up to its batch, once the batch is full or the oldest
 //!   request has waited for the model's bound.
-//! - **Boards** (`pick`): a board stays with its model for a multiple of what programming another costs.
+//! - **Boards** (`pick`, `boards`): a board stays with its model for a multiple of what programming another costs; what a
+//!   board that failed had is queued again, once.
 
 mod admission;
+mod boards;
 mod pick;
 mod queue;
 #[cfg(test)]
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 
 use admission::{Admission, Held};
 pub use admission::{Limits, Refusal};
+use boards::{Average, Board};
+pub use boards::{BoardState, Done};
 pub use pick::{Decision, Policy};
 use queue::Queue;
 
@@ -87,47 +91,6 @@ pub struct ModelSpec {
     pub boards: Vec<BoardId>,
 }
 
-/// What a board is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BoardState {
-    /// Takes work.
-    Healthy,
-    /// Is opened and given the known-answer test.
-    Testing,
-    /// Failed, and is reset.
-    Resetting,
-    /// Failed too often, or for good.
-    Quarantined,
-}
-
-impl BoardState {
-    /// The word in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            BoardState::Healthy => "healthy",
-            BoardState::Testing => "testing",
-            BoardState::Resetting => "resetting",
-            BoardState::Quarantined => "quarantined",
-        }
-    }
-}
-
-struct Board {
-    state: BoardState,
-    /// The model it is programmed with.
-    on: Option<ModelId>,
-    /// Since when.
-    since: Instant,
-    /// When it last began a batch.
-    used: Instant,
-    /// What it runs, and since when.
-    running: Option<(ModelId, usize, Instant)>,
-    /// What programming each model took.
-    cost: HashMap<ModelId, Average>,
-    /// When it last began with each model: turns go to the one that waited longest.
-    served: HashMap<ModelId, u64>,
-}
-
 struct Model<J> {
     spec: ModelSpec,
     queue: Queue<J>,
@@ -137,31 +100,6 @@ struct Model<J> {
     running: usize,
     /// Seconds a sample takes.
     sample: Average,
-}
-
-/// An exponentially weighted mean, in seconds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Average(Option<f64>);
-
-impl Average {
-    fn add(&mut self, seconds: f64) {
-        self.0 = Some(self.0.map_or(seconds, |mean| mean + (seconds - mean) / 8.0));
-    }
-
-    fn duration(self) -> Option<Duration> {
-        self.0.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-    }
-}
-
-/// What a board made of a batch.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Done {
-    /// Samples that it computed.
-    pub samples: usize,
-    /// How long that took, programming apart.
-    pub computing: Duration,
-    /// How long programming took, where it was needed.
-    pub programming: Option<Duration>,
 }
 
 /// All queues and boards.
@@ -181,20 +119,11 @@ pub struct Scheduler<J> {
 impl<J> Scheduler<J> {
     /// Empty, with `boards` boards in test.
     pub fn new(limits: Limits, policy: Policy, boards: usize, now: Instant) -> Self {
-        let board = || Board {
-            state: BoardState::Testing,
-            on: None,
-            since: now,
-            used: now,
-            running: None,
-            cost: HashMap::new(),
-            served: HashMap::new(),
-        };
         Self {
             policy,
             admission: Admission::new(limits),
             models: HashMap::new(),
-            boards: (0..boards).map(|_| board()).collect(),
+            boards: (0..boards).map(|_| Board::new(now)).collect(),
             preparing: HashMap::new(),
             deadlines: BTreeSet::new(),
             next_job: 1,
@@ -280,8 +209,16 @@ impl<J> Scheduler<J> {
         if !m.spec.boards.iter().any(|&b| self.boards[b].state != BoardState::Quarantined) {
             return Err(Refusal::NoBoard);
         }
-        if deadline.is_some_and(|d| d <= now) {
-            return Err(Refusal::Deadline);
+        let class = if priority == 0 { DEFAULT_PRIORITY } else { priority };
+        if let Some(deadline) = deadline {
+            if deadline <= now {
+                return Err(Refusal::Deadline);
+            }
+            // Nothing ahead: then it is tried, however long others took, or a mean of one slow batch would be kept for ever.
+            let ahead = m.queue.ahead(class, client);
+            if let Some(wait) = self.takes(m, ahead).filter(|&wait| ahead > 0 && wait > deadline - now) {
+                return Err(Refusal::TooLate(wait));
+            }
         }
         let client = match self.admission.take(client, bytes) {
             Ok(client) => client,
@@ -290,7 +227,6 @@ impl<J> Scheduler<J> {
                 return Err(Refusal::Full(full));
             }
         };
-        let class = if priority == 0 { DEFAULT_PRIORITY } else { priority };
         let id = self.next_job;
         self.next_job += 1;
         let entry = Entry { id, model, client, class, samples, bytes, since: now, deadline, retried: false };
@@ -359,74 +295,9 @@ impl<J> Scheduler<J> {
         self.deadlines.first().map(|(deadline, _, _)| *deadline)
     }
 
-    /// A board ended a batch.
-    pub fn finish(&mut self, board: BoardId, done: Done) {
-        let Some((id, _, _)) = self.boards[board].running.take() else { return };
-        if let Some(model) = self.models.get_mut(&id) {
-            model.running = model.running.saturating_sub(1);
-            if done.samples > 0 {
-                model.sample.add(done.computing.as_secs_f64() / done.samples as f64);
-            }
-        }
-        if let Some(programming) = done.programming {
-            self.boards[board].cost.entry(id).or_default().add(programming.as_secs_f64());
-        }
-    }
-
-    /// What programming a model took when it was tried out.
-    pub fn measured(&mut self, board: BoardId, model: ModelId, programming: Duration) {
-        self.boards[board].cost.entry(model).or_default().add(programming.as_secs_f64());
-    }
-
     /// The requests of a batch that ended, one way or the other, let go.
     pub fn release(&mut self, entry: &Entry) {
         self.admission.release(&entry.client, entry.bytes);
-    }
-
-    /// Puts requests of a failed batch back in front, once. Those that cannot be tried again come back: a board failed at
-    /// them before, or there is no board left.
-    pub fn retry(&mut self, jobs: Vec<Queued<J>>) -> Vec<Queued<J>> {
-        let mut failed = Vec::new();
-        for mut queued in jobs.into_iter().rev() {
-            let boards = self.boards.iter().map(|b| b.state).collect::<Vec<_>>();
-            match self.models.get_mut(&queued.entry.model) {
-                Some(model)
-                    if !queued.entry.retried
-                        && model.spec.boards.iter().any(|&b| boards[b] != BoardState::Quarantined) =>
-                {
-                    queued.entry.retried = true;
-                    if let Some(deadline) = queued.entry.deadline {
-                        self.deadlines.insert((deadline, queued.entry.id, queued.entry.model));
-                    }
-                    model.queue.push_front(queued);
-                }
-                _ => {
-                    self.admission.release(&queued.entry.client, queued.entry.bytes);
-                    failed.push(queued);
-                }
-            }
-        }
-        failed.reverse();
-        failed
-    }
-
-    /// A board changed its state. Requests for which there is no board left come back.
-    pub fn set_state(&mut self, board: BoardId, state: BoardState) -> Vec<Queued<J>> {
-        self.boards[board].state = state;
-        let mut stranded = Vec::new();
-        if state != BoardState::Quarantined {
-            return stranded;
-        }
-        self.boards[board].on = None;
-        for model in self.models.values_mut() {
-            if model.spec.boards.iter().all(|&b| self.boards[b].state == BoardState::Quarantined) {
-                stranded.extend(model.queue.take_all());
-            }
-        }
-        for queued in &stranded {
-            self.forget(&queued.entry);
-        }
-        stranded
     }
 
     /// Everything that waits, let go.
@@ -436,16 +307,6 @@ impl<J> Scheduler<J> {
             self.forget(&queued.entry);
         }
         all
-    }
-
-    /// What is known of a board: its state and its model.
-    pub fn board(&self, board: BoardId) -> (BoardState, Option<ModelId>) {
-        (self.boards[board].state, self.boards[board].on)
-    }
-
-    /// Since when a board works at a batch.
-    pub fn busy_since(&self, board: BoardId) -> Option<Instant> {
-        self.boards[board].running.map(|(_, _, since)| since)
     }
 
     /// Requests and samples that wait for a model, and the time since the oldest came.
@@ -478,9 +339,13 @@ impl<J> Scheduler<J> {
     /// How long what waits for a model takes its boards, from what samples took before. None: nothing was measured yet.
     fn wait(&self, model: ModelId) -> Option<Duration> {
         let m = self.models.get(&model)?;
-        let boards = m.spec.boards.iter().filter(|&&b| self.boards[b].state == BoardState::Healthy).count().max(1);
         let running: usize = self.boards.iter().filter_map(|b| b.running).filter(|r| r.0 == model).map(|r| r.1).sum();
-        let samples = (m.queue.samples() + running) as f64 / boards as f64;
-        m.sample.duration().map(|sample| sample.mul_f64(samples))
+        self.takes(m, m.queue.samples() + running)
+    }
+
+    /// How long so many samples take the boards of a model, from what samples took before.
+    fn takes(&self, m: &Model<J>, samples: usize) -> Option<Duration> {
+        let boards = m.spec.boards.iter().filter(|&&b| self.boards[b].state == BoardState::Healthy).count().max(1);
+        m.sample.duration().map(|sample| sample.mul_f64(samples as f64 / boards as f64))
     }
 }

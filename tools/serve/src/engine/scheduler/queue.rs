@@ -31,11 +31,13 @@ struct Class<J> {
     clients: HashMap<Arc<str>, Client<J>>,
     /// Clients with requests, the next in front.
     turns: VecDeque<Arc<str>>,
+    samples: usize,
 }
 
 struct Client<J> {
     jobs: VecDeque<Queued<J>>,
     credit: usize,
+    samples: usize,
 }
 
 impl<J> Queue<J> {
@@ -55,6 +57,13 @@ impl<J> Queue<J> {
     /// The most urgent class.
     pub fn class(&self) -> Option<u32> {
         self.classes.first_key_value().map(|(class, _)| *class)
+    }
+
+    /// Samples that go before whatever a client of this class sends now: those of more urgent classes, and its own.
+    pub fn ahead(&self, class: u32, client: &str) -> usize {
+        let urgent: usize = self.classes.range(..class).map(|(_, c)| c.samples).sum();
+        let own = self.classes.get(&class).and_then(|c| c.clients.get(client));
+        urgent + own.map_or(0, |c| c.samples)
     }
 
     pub fn push_back(&mut self, queued: Queued<J>) {
@@ -81,11 +90,14 @@ impl<J> Queue<J> {
         self.places.insert(entry.id, (entry.class, entry.client.clone()));
         self.samples += entry.samples;
         let class = self.classes.entry(entry.class);
-        let class = class.or_insert_with(|| Class { clients: HashMap::new(), turns: VecDeque::new() });
-        class.clients.entry(entry.client.clone()).or_insert_with(|| {
+        let class = class.or_insert_with(|| Class { clients: HashMap::new(), turns: VecDeque::new(), samples: 0 });
+        class.samples += entry.samples;
+        let client = class.clients.entry(entry.client.clone()).or_insert_with(|| {
             class.turns.push_back(entry.client.clone());
-            Client { jobs: VecDeque::new(), credit: 0 }
-        })
+            Client { jobs: VecDeque::new(), credit: 0, samples: 0 }
+        });
+        client.samples += entry.samples;
+        client
     }
 
     /// The next request, if it brings at most `room` samples.
@@ -107,6 +119,8 @@ impl<J> Queue<J> {
         let client = of.clients.get_mut(&name)?;
         let at = client.jobs.iter().position(|q| q.entry.id == id)?;
         let queued = client.jobs.remove(at)?;
+        client.samples -= queued.entry.samples;
+        of.samples -= queued.entry.samples;
         if client.jobs.is_empty() {
             of.clients.remove(&name);
             of.turns.retain(|n| *n != name);
@@ -148,6 +162,8 @@ impl<J> Class<J> {
                 return None;
             }
             client.credit -= samples;
+            client.samples -= samples;
+            self.samples -= samples;
             let queued = client.jobs.pop_front()?;
             if client.jobs.is_empty() {
                 // Credit is not saved up by those who send nothing.

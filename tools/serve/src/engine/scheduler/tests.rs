@@ -510,3 +510,38 @@ fn nothing_is_lost_and_nothing_ends_twice() {
         assert!(s.idle(), "seed {seed}");
     }
 }
+
+#[test]
+fn a_request_that_cannot_begin_in_time_is_refused_when_it_comes() {
+    let now = Instant::now();
+    let mut s = scheduler(2, now);
+    s.open(1, spec(&[0, 1]));
+    let by = |s: &mut Scheduler<u64>, client: &str, priority, time| {
+        let id = s.admit(now, 1, client, (priority, Some(now + time)), (1, 1))?;
+        s.enqueue(id, id).expect("it is queued");
+        Ok::<_, Refusal>(id)
+    };
+    // Nothing was measured yet: it may well be in time.
+    put(&mut s, now, 1, "a", 64);
+    assert!(by(&mut s, "a", 0, MS).is_ok());
+    while let Some((_, jobs)) = run(&mut s, 0, now) {
+        end(&mut s, 0, &jobs, 10 * MS);
+    }
+    // Nothing goes before it: it is tried, whatever samples took.
+    assert!(by(&mut s, "b", 0, MS).is_ok());
+    put(&mut s, now, 1, "a", 40);
+    // 40 samples of 10 ms on two boards.
+    assert_eq!(by(&mut s, "a", 0, 199 * MS), Err(Refusal::TooLate(200 * MS)));
+    assert!(by(&mut s, "a", 0, 201 * MS).is_ok());
+    // Another client takes turns with it, and what is more urgent goes first.
+    assert!(by(&mut s, "c", 0, MS).is_ok());
+    assert!(by(&mut s, "a", 1, MS).is_ok());
+    // Less urgent: after all of it, of whomever: a 40 + 1 + 1, b 1, c 1.
+    assert_eq!(by(&mut s, "d", 200, 219 * MS), Err(Refusal::TooLate(220 * MS)));
+    // Less ahead when those are gone.
+    while let Some((_, jobs)) = run(&mut s, 0, now) {
+        end(&mut s, 0, &jobs, 10 * MS);
+    }
+    assert!(by(&mut s, "d", 200, MS).is_ok());
+    assert_eq!(s.waiting(1).0, 1);
+}
