@@ -12,7 +12,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 import batch
-from server import Server
+from server import Server, free_ports
 
 binary, work, inputs = sys.argv[1:]
 failed = 0
@@ -39,11 +39,13 @@ def service(number):
 def application(expected, x):
     from ray import serve
     import deployment
-    serve.start(http_options={"host": "127.0.0.1", "port": 0 or 18437}, logging_config={"log_level": "ERROR"})
+    port, = free_ports(1)
+    # All nodes are this machine: one proxy, since a port is bound once.
+    serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port}, logging_config={"log_level": "ERROR"})
     serve.run(deployment.app({"model": "mnist_cnn", "shape": "28,28,1", "replicas": 2}), name="digits")
 
     def post(body):
-        request = urllib.request.Request("http://127.0.0.1:18437/", data=body, method="POST")
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/", data=body, method="POST")
         try:
             answer = urllib.request.urlopen(request, timeout=60)
             return answer.status, json.load(answer)

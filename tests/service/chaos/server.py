@@ -82,6 +82,18 @@ class Server:
         except OSError:
             return ""
 
+    def boards(self):
+        """What the status says of each board."""
+        return json.loads(plain.get(self.metrics, "/status.json")[2])["boards"]
+
+    def until(self, holds, what, seconds=60):
+        """Waits for something that nothing announces."""
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end:
+                raise RuntimeError(f"not within {seconds} s: {what}; {self.boards()}")
+            time.sleep(0.02)
+
     def alive(self):
         return self.process.poll() is None
 
