@@ -39,6 +39,8 @@ pub struct Worker {
     pub(super) failures: VecDeque<Instant>,
     /// When it is tested again, and how long after that.
     pub(super) retest: Option<(Instant, Duration)>,
+    /// When it last ended something.
+    pub(super) rested: Instant,
     /// What the device counted before.
     moved: u64,
     reset: u64,
@@ -70,6 +72,7 @@ enum Work {
     Order(Order),
     Batch(ModelId, Vec<Queued<Job>>),
     Retest,
+    Probe,
     Stop,
 }
 
@@ -93,6 +96,7 @@ impl Worker {
             served: HashMap::new(),
             failures: VecDeque::new(),
             retest: None,
+            rested: Instant::now(),
             moved: 0,
             reset: 0,
         }
@@ -109,6 +113,7 @@ impl Worker {
                 Work::Order(order) => self.busy(|worker| worker.obey(order)),
                 Work::Batch(model, jobs) => self.busy(|worker| worker.batch(model, jobs)),
                 Work::Retest => self.busy(Self::test_again),
+                Work::Probe => self.busy(Self::probe),
             }
         }
         log::info!(board = self.shared.boards[self.id].name.as_str(); "closed");
@@ -132,6 +137,7 @@ impl Worker {
             self.shared.set_state(self.id, BoardState::Quarantined, reason);
         }
         self.count();
+        self.rested = Instant::now();
     }
 
     /// Waits for something to do.
@@ -153,7 +159,11 @@ impl Worker {
             if inner.stop {
                 return Work::Stop;
             }
-            let until = [until, self.retest.map(|(at, _)| at)].into_iter().flatten().min();
+            let probe = self.probe_at(inner.scheduler.board(self.id).0);
+            if probe.is_some_and(|at| at <= now) {
+                return Work::Probe;
+            }
+            let until = [until, self.retest.map(|(at, _)| at), probe].into_iter().flatten().min();
             let bell = &shared.bells[self.id];
             inner = match until {
                 None => bell.wait(inner).unwrap_or_else(PoisonError::into_inner),

@@ -101,6 +101,20 @@ impl Worker {
         }
     }
 
+    /// When a board that has nothing to do is tested: it must not look healthy after it has gone.
+    pub(super) fn probe_at(&self, state: BoardState) -> Option<Instant> {
+        let after = self.shared.settings.health.retest;
+        (state == BoardState::Healthy && !after.is_zero()).then(|| self.rested + after)
+    }
+
+    pub(super) fn probe(&mut self) {
+        self.select(KNOWN);
+        let Some(open) = &mut self.open else { return };
+        if let Err(error) = open.session.check(&open.answers) {
+            self.failed(&chain(&error));
+        }
+    }
+
     fn back(&mut self) {
         self.retest = None;
         self.shared.set_state(self.id, BoardState::Healthy, "");

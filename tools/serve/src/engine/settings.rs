@@ -60,7 +60,8 @@ pub struct RepositorySettings {
 /// What is done about failing boards.
 #[derive(Clone, Copy, Debug)]
 pub struct HealthSettings {
-    /// How long after a quarantine began the board is tried again; twice as long each time, up to 16 times. 0: never.
+    /// How long after a quarantine began the board is tried again, twice as long each time, up to 16 times; and after how
+    /// long without work a healthy one is tested. 0: never.
     pub retest: Duration,
     /// So many failures within the window are one too many, although the board passes its tests.
     pub failures: usize,

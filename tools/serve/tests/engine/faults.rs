@@ -186,3 +186,16 @@ fn a_board_that_is_stuck_does_not_look_alive() {
     }
     assert!(engine.live() && engine.summary().starts_with("serving "), "{}", engine.summary());
 }
+
+/// The fault comes with the test of a board that has nothing to do.
+#[test]
+fn a_board_that_fails_while_it_is_idle_is_noticed() {
+    let repository = mnist();
+    let plan = format!("stall-input@{}x*", BEFORE + 1);
+    let mut settings = settings(&repository, &["sim:akida2", &format!("sim:akida2!{plan}")]);
+    settings.health.retest = Duration::from_millis(500);
+    let engine = start(settings);
+    assert_eq!(board_in(&engine, 1, "quarantined").requests, 0);
+    assert_eq!(board(&engine, 0).state, "healthy", "it passes its tests");
+    assert!(ask(&engine, digits(&engine, "m", 1, 1)).is_ok());
+}
