@@ -169,7 +169,8 @@ def board_faults(c):
             boards.fault(0, plan)
             # Each does its worst, and the board is back, before the next.
             server.until(lambda: len(boards.happened(0)) >= plan.count("@"), f"{plan} on the board")
-            server.until(lambda: server.boards()[0]["state"] == "healthy", f"the board is back after {plan}")
+            before = server.boards()[0]["requests"]
+            server.until(lambda: server.boards()[0]["requests"] > before and server.boards()[0]["state"] == "healthy", f"the board answers after {plan}")
             clients.until(25)
         boards.fault(0, "")
         clients.until(20)
@@ -199,6 +200,23 @@ def board_lost(c):
             server.until(lambda: server.boards()[0]["state"] == "healthy", "the board that came back is in service")
             clients.until(60)
             return c.finish(server, clients) + "; quarantined, and in service again"
+
+
+@scenario("a board that has nothing to do goes away: noticed without a request")
+def idle_board_lost(c):
+    with Simulator(c, 1) as used, Simulator.__new__(Simulator) as lost:
+        lost.sockets, lost.control, lost.bin = [str(c.folder / "lost.sock")], str(c.folder / "lost-c.sock"), c.a.bin
+        lost.start()
+        with c.server(used.devices() + lost.devices(), HEALTH) as server:
+            clients = c.clients(server, 1, batch=1)
+            clients.until(20)
+            lost.process.kill()
+            lost.process.wait(30)
+            server.until(lambda: server.boards()[1]["state"] == "quarantined", "the lost board is quarantined")
+            clients.until(20)
+            told = c.finish(server, clients)
+            demand(not clients.errors and not clients.refused, told)
+            return told
 
 
 @scenario("kill -9 of the service under load, started again at the same addresses, three times")
