@@ -19,18 +19,18 @@ struct Limit {
 }
 
 impl Limit {
-    fn new(sleep: tokio::time::Sleep) -> Pin<Box<dyn Sleep>> {
+    fn boxed(sleep: tokio::time::Sleep) -> Pin<Box<dyn Sleep>> {
         Box::pin(Self { sleep: Box::pin(sleep), look: None })
     }
 }
 
 impl Timer for FairTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        Limit::new(tokio::time::sleep(duration))
+        Limit::boxed(tokio::time::sleep(duration))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Limit::new(tokio::time::sleep_until(deadline.into()))
+        Limit::boxed(tokio::time::sleep_until(deadline.into()))
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
