@@ -1,12 +1,19 @@
 //! Threads that compute jobs side by side for a board that works inside register accesses.
+//!
+//! The driver comes back with the next jobs some microseconds after the last were done, sooner than a thread that sleeps wakes up.
+//! So whoever waits looks for a while before it sleeps.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::chip::job::{Computed, CoreWork};
 use crate::chip::memory::lock;
+
+/// How often a thread looks before it sleeps: some 50 µs.
+const LOOKS: usize = 1000;
 
 #[derive(Default)]
 struct Board {
@@ -21,6 +28,9 @@ struct Board {
 #[derive(Default)]
 struct Shared {
     board: Mutex<Board>,
+    /// Lengths of `waiting`, and of what is `missing`, for those who look.
+    waiting: AtomicUsize,
+    missing: AtomicUsize,
     begin: Condvar,
     end: Condvar,
 }
@@ -62,13 +72,13 @@ impl Team {
         }
         board.missing = board.waiting.len();
         board.made = board.waiting.iter().map(|_| Vec::new()).collect();
+        self.shared.tell(&board);
         self.shared.begin.notify_all();
-        while let Some((place, works)) = board.waiting.pop_front() {
+        board = self.shared.work(board);
+        if board.missing > 0 {
             drop(board);
-            let computed = CoreWork::compute_together(works);
+            look(|| self.shared.missing.load(Ordering::Relaxed) == 0);
             board = lock(&self.shared.board);
-            board.made[place] = computed;
-            board.missing -= 1;
         }
         while board.missing > 0 {
             board = self.shared.end.wait(board).unwrap_or_else(PoisonError::into_inner);
@@ -77,22 +87,61 @@ impl Team {
     }
 }
 
+/// Until there is something, or it takes too long.
+fn look(there: impl Fn() -> bool) {
+    for _ in 0..LOOKS {
+        if there() {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+}
+
 impl Shared {
+    fn tell(&self, board: &Board) {
+        self.waiting.store(board.waiting.len(), Ordering::Relaxed);
+        self.missing.store(board.missing, Ordering::Relaxed);
+    }
+
+    /// Computes what waits until nothing does.
+    fn work<'a>(&'a self, mut board: MutexGuard<'a, Board>) -> MutexGuard<'a, Board> {
+        while let Some((place, works)) = board.waiting.pop_front() {
+            self.tell(&board);
+            drop(board);
+            let turn = Turn(self);
+            let computed = CoreWork::compute_together(works);
+            lock(&self.board).made[place] = computed;
+            drop(turn);
+            board = lock(&self.board);
+        }
+        board
+    }
+
     fn help(&self) {
         let mut board = lock(&self.board);
         while !board.stop {
-            let Some((place, works)) = board.waiting.pop_front() else {
-                board = self.begin.wait(board).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
+            board = self.work(board);
             drop(board);
-            let computed = CoreWork::compute_together(works);
+            look(|| self.waiting.load(Ordering::Relaxed) > 0);
             board = lock(&self.board);
-            board.made[place] = computed;
-            board.missing -= 1;
-            if board.missing == 0 {
-                self.end.notify_one();
+            if board.waiting.is_empty() && !board.stop {
+                board = self.begin.wait(board).unwrap_or_else(PoisonError::into_inner);
             }
+        }
+    }
+}
+
+/// Some jobs that are worked on. They are over when this is dropped, even by a panic: nobody waits for them for ever, and a driver
+/// notices that they are missing.
+struct Turn<'a>(&'a Shared);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut board = lock(&self.0.board);
+        board.missing -= 1;
+        self.0.tell(&board);
+        if board.missing == 0 {
+            self.0.end.notify_one();
         }
     }
 }

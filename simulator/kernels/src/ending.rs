@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use crate::Output;
-use crate::finish::{Activation, Finisher};
+use crate::finish::{Activation, Finisher, bounds};
 use crate::isa::{Affine, BLOCK, Kernels, Wide};
 
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ enum Fast {
     Wide(Wide),
     /// (edge, filter), and filters.
     Steps(Vec<i32>, usize),
+    /// Potentials that never saturate: nothing but this bias is added.
+    Potentials(Vec<i32>),
     /// Every sum by the rule.
     None,
 }
@@ -40,9 +42,9 @@ impl Ending {
                 (None, Activation::Steps(_)) if finish.bias.is_empty() => {
                     (0..filters).map(|f| step_line(&finisher, f, limits(f), wide)).collect()
                 }
-                (Some(_), Activation::None | Activation::Relu | Activation::Clipped(_)) => {
-                    (0..filters).map(|f| line(&finisher, f, limits(f)).filter(|l| wide || l.is_narrow())).collect()
-                }
+                (Some(_), Activation::None | Activation::Relu | Activation::Clipped(_)) => (0..filters)
+                    .map(|f| line(&finisher, f, limits(f)).filter(|l| wide || l.is_narrow(finish.output_signed)))
+                    .collect(),
                 _ => None,
             }
         };
@@ -51,7 +53,7 @@ impl Ending {
         } else if let Some(lines) = lines(true) {
             Fast::Wide(wide(&lines))
         } else {
-            steps(&finisher).unwrap_or(Fast::None)
+            steps(&finisher).or_else(|| potentials(&finisher, largest)).unwrap_or(Fast::None)
         };
         Self { filters, finisher, fast }
     }
@@ -94,6 +96,12 @@ impl Ending {
             (Fast::Steps(edges, width), Output::Bytes(out)) => {
                 kernels.steps(sums, step, (edges, *width), filters, &mut out[start..], all);
             }
+            (Fast::Potentials(bias), Output::Words(out)) => {
+                for (sums, out) in sums.chunks_exact(step).zip(out[start..].chunks_mut(all)) {
+                    let biased = sums.iter().zip(&bias[filters.clone()]).map(|(sum, bias)| sum + bias);
+                    out.iter_mut().zip(biased).for_each(|(out, y)| *out = y);
+                }
+            }
             (_, output) => {
                 let len = output.len() - start;
                 self.finisher.each(sums, step, filters, &mut output.part(start, len));
@@ -129,12 +137,13 @@ impl Line {
         scaled.clamp(self.floor.into(), self.ceiling.into())
     }
 
-    /// Whether 32 bits do, and no limit on the result. What is between two 32-bit ends is one itself, and sums of it are
-    /// taken modulo 2^32.
-    fn is_narrow(&self) -> bool {
+    /// Whether 32 bits do, and no limit on the result but those of a byte. What is between two 32-bit ends is one itself, and
+    /// sums of it are taken modulo 2^32.
+    fn is_narrow(&self, signed: bool) -> bool {
+        let (least, most) = bounds(8, signed);
         let fits = |sum: i32, y: i32| {
             let product = self.product(sum);
-            i32::try_from(product).is_ok() && product >> self.k == y.into()
+            i32::try_from(product).is_ok() && (product >> self.k).clamp(least, most) == y.into()
         };
         self.k <= 31 && fits(self.low, self.floor) && fits(self.high, self.ceiling)
     }
@@ -177,6 +186,12 @@ fn line(finisher: &Finisher, filter: usize, limits: Result<Limits, i32>) -> Opti
         Ok(limits) => limits,
         Err(y) => return Some(Line::constant(y)),
     };
+    // A filter that is nearly always 0 has a scale beyond all others, which no line is needed for.
+    if low.checked_add(1) == Some(high) {
+        let m = most - least;
+        let add = i64::from(least) - i64::from(low) * i64::from(m);
+        return Some(Line { low, high, m, add, k: 0, floor: least, ceiling: most });
+    }
     let (m, k, bias) = (i32::from(scale.m[filter]), scale.k[filter], finish.bias.get(filter).map_or(0, |&b| b.into()));
     let (m, half, k) = match k {
         1..=32 => (m, 1i64 << (k - 1), k.cast_unsigned()),
@@ -203,7 +218,7 @@ fn step_line(finisher: &Finisher, filter: usize, limits: Result<Limits, i32>, wi
             line.at(sum) == finisher.whole(sum, filter).into()
         };
         let edges = finisher.edges().iter().skip(filter).step_by(filters);
-        (wide || line.is_narrow()) && edges.clone().all(|&e| same(e) && same(e.saturating_add(1)))
+        (wide || line.is_narrow(finish.output_signed)) && edges.clone().all(|&e| same(e) && same(e.saturating_add(1)))
     };
     if size == 0 {
         let m = most - least;
@@ -243,6 +258,19 @@ fn steps(finisher: &Finisher) -> Option<Fast> {
     }
     let edge = |&e: &i32| if i64::from(e) >= high { i32::MAX } else { e };
     Some(Fast::Steps(finisher.edges().iter().map(edge).collect(), filters))
+}
+
+/// Potentials that are their sum and bias, if no sum there can be saturates.
+fn potentials(finisher: &Finisher, largest: &[i64]) -> Option<Fast> {
+    let (filters, finish) = finisher.parts();
+    if finish.output_bits != 32 || finish.scale.is_some() || finish.activation != Activation::None {
+        return None;
+    }
+    let bias: Vec<i32> = (0..filters).map(|f| finish.bias.get(f).copied().unwrap_or(0)).collect();
+    let (_, most) = finisher.sum_bounds();
+    let saturates =
+        |(&bias, &largest): (&i32, &i64)| largest > most || largest + i64::from(bias).abs() > i32::MAX.into();
+    (!bias.iter().zip(largest).any(saturates)).then_some(Fast::Potentials(bias))
 }
 
 /// Every filter's value, and nothing for those that fill the last block.

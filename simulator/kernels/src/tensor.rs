@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::RunError;
 
 /// Bytes that begin where a cache line does: vectors and tiles of lines that lie across two take twice as long to load.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Bytes {
     lines: Vec<Line>,
     len: usize,
@@ -35,6 +35,14 @@ impl Bytes {
         &mut self[..len]
     }
 }
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytes {}
 
 impl std::ops::Deref for Bytes {
     type Target = [u8];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use akida_hal::format::FormatType;
 use akida_hal::np::OutputFormat;
+use akida_kernels::Bytes;
 
 use crate::chip::memory::Watch;
 
@@ -64,9 +65,15 @@ pub enum OutputSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Elements {
     /// Up to 8 bits: a byte each, two's complement where signed.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// Potentials.
     Words(Vec<i32>),
+}
+
+impl Default for Elements {
+    fn default() -> Self {
+        Self::Bytes(Bytes::default())
+    }
 }
 
 /// A job's output.

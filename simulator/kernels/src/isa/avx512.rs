@@ -162,7 +162,7 @@ unsafe fn chunk(x: &[&[u8]], w: &Taps, at: usize, place: usize) -> [__m512i; 4] 
     }
 }
 
-/// Sums to integers that fit bytes.
+/// Sums to integers that become bytes by saturation.
 ///
 /// # Safety
 /// `at` and the fifteen behind are places of `end`.
@@ -248,7 +248,7 @@ impl Sixteen {
         Self { low: load(&end.low), high: load(&end.high), m: load(&end.m), add: load(&end.add), k: load(&end.k) }
     }
 
-    /// Sums to integers that fit bytes.
+    /// Sums to integers that become bytes by saturation.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn ended(&self, sums: __m512i) -> __m512i {
@@ -257,7 +257,14 @@ impl Sixteen {
     }
 }
 
-/// Four times sixteen integers that fit bytes, one behind the other.
+/// Sixteen integers, saturating.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn sixteen_bytes(y: __m512i, signed: bool) -> __m128i {
+    if signed { _mm512_cvtsepi32_epi8(y) } else { _mm512_cvtusepi32_epi8(_mm512_max_epi32(y, _mm512_setzero_si512())) }
+}
+
+/// Four times sixteen integers, saturating, one behind the other.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn bytes<const SIGNED: bool>(y: [__m512i; 4]) -> __m512i {
@@ -299,7 +306,7 @@ unsafe fn one_block<const SIGNED: bool>(
         }
         while position < positions {
             let y = end.ended(_mm512_loadu_si512(from.add(position * step).cast()));
-            _mm_storeu_si128(to.add(position * out_step).cast(), _mm512_cvtepi32_epi8(y));
+            _mm_storeu_si128(to.add(position * out_step).cast(), sixteen_bytes(y, SIGNED));
             position += 1;
         }
     }
@@ -367,9 +374,20 @@ unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>,
                 }
             } else {
                 let mask = (1 << lanes) - 1;
-                for position in 0..positions {
+                let mut position = 0;
+                if step >= BLOCK && out_step == lanes {
+                    // All filters, so few that the rest of a block lies where the next positions' outputs go: they come after it.
+                    // Behind the last positions there may be nothing.
+                    position = positions.saturating_sub(BLOCK.div_ceil(out_step));
+                    if end.signed {
+                        one_block::<true>(&first, position, from, to);
+                    } else {
+                        one_block::<false>(&first, position, from, to);
+                    }
+                }
+                for position in position..positions {
                     let sums = _mm512_maskz_loadu_epi32(mask, from.0.add(position * step));
-                    let y = _mm512_cvtepi32_epi8(first.ended(sums));
+                    let y = sixteen_bytes(first.ended(sums), end.signed);
                     _mm_mask_storeu_epi8(to.0.add(position * out_step).cast(), mask, y);
                 }
             }

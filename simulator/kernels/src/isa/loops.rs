@@ -5,8 +5,15 @@ use std::ops::Range;
 use super::{Affine, CHUNK, Shifts, Taps, TapsEnd, Terms, Wide, Windows};
 
 #[inline(always)]
-fn affine_of(sum: i32, low: i32, high: i32, m: i32, add: i32, k: i32) -> u8 {
-    (sum.max(low).min(high).wrapping_mul(m).wrapping_add(add) >> (k & 31)) as u8
+fn affine_of(sum: i32, low: i32, high: i32, m: i32, add: i32, k: i32, (least, most): (i32, i32)) -> u8 {
+    let scaled = sum.max(low).min(high).wrapping_mul(m).wrapping_add(add) >> (k & 31);
+    scaled.max(least).min(most) as u8
+}
+
+/// Bounds of a byte.
+#[inline(always)]
+fn byte(signed: bool) -> (i32, i32) {
+    if signed { (i8::MIN.into(), i8::MAX.into()) } else { (0, u8::MAX.into()) }
 }
 
 /// Sums to bytes, all filters of a position in turn.
@@ -22,10 +29,11 @@ pub(super) fn affine(
     let len = filters.len();
     let (low, high) = (&affine.low[filters.clone()], &affine.high[filters.clone()]);
     let (m, add, k) = (&affine.m[filters.clone()], &affine.add[filters.clone()], &affine.k[filters]);
+    let bounds = byte(affine.signed);
     for (sums, out) in sums.chunks_exact(step).zip(out.chunks_mut(out_step)) {
         let (sums, out) = (&sums[..len], &mut out[..len]);
         for i in 0..len {
-            out[i] = affine_of(sums[i], low[i], high[i], m[i], add[i], k[i]);
+            out[i] = affine_of(sums[i], low[i], high[i], m[i], add[i], k[i], bounds);
         }
     }
 }
@@ -127,13 +135,15 @@ fn chunk(x: &[&[u8]], w: &Taps, first: usize, sums: &mut [i32; CHUNK]) {
 #[inline(always)]
 pub(super) fn depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]) {
     let mut sums = [0; CHUNK];
+    let bounds = byte(end.plain.signed);
     for (i, out) in out.chunks_mut(CHUNK).enumerate() {
         let at = i * CHUNK % w.period();
         chunk(x, w, i * CHUNK, &mut sums);
         let Affine { low, high, m, add, k, .. } = &end.plain;
         let (low, high) = (&low[at..][..CHUNK], &high[at..][..CHUNK]);
         let (m, add, k) = (&m[at..][..CHUNK], &add[at..][..CHUNK], &k[at..][..CHUNK]);
-        let bytes: [u8; CHUNK] = std::array::from_fn(|i| affine_of(sums[i], low[i], high[i], m[i], add[i], k[i]));
+        let bytes: [u8; CHUNK] =
+            std::array::from_fn(|i| affine_of(sums[i], low[i], high[i], m[i], add[i], k[i], bounds));
         out.copy_from_slice(&bytes[..out.len()]);
     }
 }

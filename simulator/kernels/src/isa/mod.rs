@@ -40,8 +40,8 @@ pub use pack::{BLOCK, Packed, Panel};
 pub use scalar::Scalar;
 pub use taps::{CHUNK, Taps, TapsEnd};
 
-/// `(clamp(sum, low, high) * m + add) >> k`, by filter, in 32 bits: bias, saturation, activation, scale and rounding in
-/// one. All vectors have one length, a multiple of [`BLOCK`].
+/// `(clamp(sum, low, high) * m + add) >> k`, by filter, in 32 bits, saturating to a byte: bias, saturation, activation, scale
+/// and rounding in one. All vectors have one length, a multiple of [`BLOCK`].
 #[derive(Clone, Debug, Default)]
 pub struct Affine {
     /// Sums below give what this one gives.

@@ -15,7 +15,7 @@ use akida_hal::mesh::NpAddress;
 use akida_hal::np::OutputFormat;
 use akida_kernels::{Add, Fifo, Kernels, Layer, LayerSpec, Tile};
 
-use super::{MeshError, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
+use super::{Elements, MeshError, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
 use crate::chip::memory::Watch;
 use run::Workspace;
 
@@ -126,8 +126,21 @@ impl Network {
 
     /// Computes one job. Weights of FNP2s are read from `memory` now.
     pub fn run(&self, input: MeshInput<'_>, memory: &dyn ReadMemory) -> Result<MeshOutput, MeshError> {
-        let mut made = self.run_together(&[input], memory)?;
-        made.pop().ok_or(MeshError::NothingConfigured)
+        self.run_with(input, memory, Elements::default())
+    }
+
+    /// The same, with the memory of an output that nobody needs any more.
+    pub fn run_with(
+        &self,
+        input: MeshInput<'_>,
+        memory: &dyn ReadMemory,
+        spare: Elements,
+    ) -> Result<MeshOutput, MeshError> {
+        let elements = self.with_workspace(|workspace| {
+            self.compute(&[input], memory, workspace)?;
+            Ok(self.take_output(workspace, spare))
+        })?;
+        Ok(self.made(elements))
     }
 
     /// Computes jobs, several at once where that is faster; gives what [`run`](Self::run) gives of each, in order.
@@ -145,13 +158,24 @@ impl Network {
     }
 
     fn run_together(&self, inputs: &[MeshInput<'_>], memory: &dyn ReadMemory) -> Result<Vec<MeshOutput>, MeshError> {
+        self.with_workspace(|workspace| {
+            self.compute(inputs, memory, workspace)?;
+            Ok((0..inputs.len()).map(|sample| self.made(self.copy_output(workspace, sample))).collect())
+        })
+    }
+
+    fn with_workspace<T>(&self, work: impl FnOnce(&mut Workspace) -> T) -> T {
         let mut workspace =
             self.spare.lock().map_or_else(|e| e.into_inner().pop(), |mut s| s.pop()).unwrap_or_default();
-        let result = self.compute(inputs, memory, &mut workspace);
+        let result = work(&mut workspace);
         if let Ok(mut spare) = self.spare.lock() {
             spare.push(workspace);
         }
         result
+    }
+
+    fn made(&self, elements: Elements) -> MeshOutput {
+        MeshOutput { port: self.output(), format: self.format, source: self.source, elements }
     }
 }
 

@@ -3,7 +3,7 @@
 use akida_hal::format::{CnpEvent, FnpEvent};
 use akida_kernels::{Bytes, Fifo, Output, RunError, Scratch, View, concat};
 
-use super::super::{MeshError, MeshInput, MeshOutput, Port, ReadMemory};
+use super::super::{self as mesh, MeshError, MeshInput, Port, ReadMemory};
 use super::{From, LayerPlan, Merge, Network, Part, Work};
 
 /// Bytes of a layer's tensors, of all jobs that are computed together, about.
@@ -71,40 +71,60 @@ fn place<T: Copy>(whole: &mut [T], tile: &[T], part: &Part, layer: &LayerPlan) {
 }
 
 impl Network {
-    /// Computes jobs together, layer by layer.
+    /// Computes jobs together, layer by layer; outputs stay in the workspace.
     pub(super) fn compute(
         &self,
         inputs: &[MeshInput<'_>],
         memory: &dyn ReadMemory,
         workspace: &mut Workspace,
-    ) -> Result<Vec<MeshOutput>, MeshError> {
+    ) -> Result<(), MeshError> {
         let Workspace { input: given, outputs, between, tile, scratch } = workspace;
         let samples = inputs.len();
         let len = self.input.len();
-        given.resize(len * samples);
-        for (input, into) in inputs.iter().zip(given.chunks_exact_mut(len)) {
-            read_input(self.input, *input, into)?;
-        }
+        let given = match inputs {
+            // Bytes are all values of 8 bits: there is nothing to look at, and nothing to copy.
+            [MeshInput::Dense(bytes)] if self.input.bits == 8 && bytes.len() == len => *bytes,
+            _ => {
+                given.resize(len * samples);
+                for (input, into) in inputs.iter().zip(given.chunks_exact_mut(len)) {
+                    read_input(self.input, *input, into)?;
+                }
+                given
+            }
+        };
         outputs.resize_with(self.layers.len(), Elements::default);
         for (index, layer) in self.layers.iter().enumerate() {
             let (before, rest) = outputs.split_at_mut(index);
             let tensor = |from: From| match from {
-                From::Input => (&**given, self.input.shape),
+                From::Input => (given, self.input.shape),
                 From::Layer(i) => (&*before[i].bytes, self.layers[i].output.shape),
             };
             layer.compute(samples, tensor, between, memory, tile, scratch, &mut rest[0])?;
         }
-        let port = self.output();
-        let made = &outputs[self.output_layer];
-        let all = (0..samples).map(|sample| {
-            let part = sample * port.len()..(sample + 1) * port.len();
-            let elements = match port.bits {
-                9.. => super::super::Elements::Words(made.words[part].to_vec()),
-                _ => super::super::Elements::Bytes(made.bytes[part].to_vec()),
-            };
-            MeshOutput { port, format: self.format, source: self.source, elements }
-        });
-        Ok(all.collect())
+        Ok(())
+    }
+
+    /// The output of one of the jobs that were computed.
+    pub(super) fn copy_output(&self, workspace: &Workspace, sample: usize) -> mesh::Elements {
+        let len = self.output().len();
+        let (part, made) = (sample * len..(sample + 1) * len, &workspace.outputs[self.output_layer]);
+        if self.output().bits > 8 {
+            return mesh::Elements::Words(made.words[part].to_vec());
+        }
+        let mut bytes = Bytes::default();
+        bytes.resize(len);
+        bytes.copy_from_slice(&made.bytes[part]);
+        mesh::Elements::Bytes(bytes)
+    }
+
+    /// The output of the only job that was computed, in exchange for memory.
+    pub(super) fn take_output(&self, workspace: &mut Workspace, spare: mesh::Elements) -> mesh::Elements {
+        let made = &mut workspace.outputs[self.output_layer];
+        if self.output().bits > 8 {
+            return mesh::Elements::Words(std::mem::take(&mut made.words));
+        }
+        let spare = if let mesh::Elements::Bytes(spare) = spare { spare } else { Bytes::default() };
+        mesh::Elements::Bytes(std::mem::replace(&mut made.bytes, spare))
     }
 
     /// How many jobs are best computed together: as many as find room in a second-level cache.

@@ -1,0 +1,323 @@
+//! One job of an Akida DMA controller: everything it needs is taken when it starts, so that it can run while registers
+//! stay readable (hardware.md sections 8, 9, 12 and 16).
+
+mod config;
+mod output;
+mod together;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use akida_hal::descriptor::{self, DescriptorError, EventDescriptor, HrcDescriptor, JobHeader};
+use akida_hal::format::{FormatType, OutputHeader};
+use akida_hal::packet::PacketError;
+use akida_hal::regs::dma;
+
+use super::bus::{Bus, BusError};
+use super::controller::{Completed, Kind};
+use super::memory::{Watch, lock};
+use super::regmap::RegMap;
+use crate::mesh::{Elements, MemoryFault, Mesh, MeshError, MeshInput, MeshOutput, ReadMemory};
+pub use config::Passes;
+use output::{sum, sum_bytes};
+pub use together::Computed;
+
+/// Largest input of one job. Ours: a 2^32-byte row times 65535 rows can be described, and does not exist.
+const INPUT_MAX: u64 = 64 << 20;
+
+/// Why a controller stopped instead of finishing.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The descriptor makes no sense.
+    #[error(transparent)]
+    Descriptor(#[from] DescriptorError),
+    /// A packet in a track makes no sense.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// The mesh refused a packet, its configuration or the input.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    /// An address did not answer.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The descriptor asks for more than any input.
+    #[error("an input of {bytes} bytes is more than {INPUT_MAX}")]
+    TooLarge {
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// Events come in pairs of words.
+    #[error("{words} words are no list of events")]
+    HalfEvent {
+        /// Words.
+        words: u32,
+    },
+    /// Potentials cannot be the input of another pass.
+    #[error("pass {pass} makes potentials, the next pass takes activations")]
+    Potentials {
+        /// The pass, from 0.
+        pass: usize,
+    },
+    /// The controller was reset meanwhile.
+    #[error("the controller was reset while the job ran")]
+    Cancelled,
+    /// The last container index is outside the ring and replay is off.
+    #[error("container index {last} is outside the ring")]
+    Ring {
+        /// The index.
+        last: u32,
+    },
+}
+
+/// What the fault plan does to this job.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tamper {
+    /// Descriptor word and bits to invert.
+    pub descriptor: Option<(u8, u32)>,
+    /// Track word and bits to invert.
+    pub packet: Option<(u32, u32)>,
+    /// Report another job id.
+    pub job_id: bool,
+    /// Write half a header.
+    pub header: bool,
+}
+
+/// What a job uses of its controller's registers, as they were when it started.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    control: u32,
+    debug: u32,
+    clear: u32,
+    burst: u32,
+    replay_output: u32,
+}
+
+impl Setup {
+    /// Takes them.
+    pub fn of(registers: &RegMap) -> Self {
+        Self {
+            control: registers.get(dma::CONTROL),
+            debug: registers.get(dma::DEBUG_CONTROL),
+            clear: registers.get(dma::OUTPUT_CLEAR),
+            burst: registers.get(dma::REPLAY_BURST),
+            replay_output: registers.get(dma::REPLAY_OUTPUT),
+        }
+    }
+}
+
+/// Memory of a job, kept for the next one.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    input: Vec<u8>,
+    events: Vec<u32>,
+    output: Vec<u8>,
+    /// Elements of an output that was delivered.
+    between: Elements,
+}
+
+/// A job that can be run on any thread.
+pub struct CoreWork {
+    /// Whose.
+    pub kind: Kind,
+    /// Ring index.
+    pub index: u8,
+    /// Reset counter when it started, and now.
+    pub started: u64,
+    /// See `started`.
+    pub epoch: Arc<AtomicU64>,
+    /// The controller's registers.
+    pub setup: Setup,
+    /// Slot address and length.
+    pub slot: (u32, u32),
+    /// Multi-pass, both for the first burst of the config DMA and for input jobs.
+    pub passes: Option<Passes>,
+    /// What it may touch.
+    pub bus: Bus,
+    /// Where packets go.
+    pub mesh: Arc<Mutex<Mesh>>,
+    /// External weight addresses.
+    pub fnp2: [u32; 4],
+    /// Injected faults.
+    pub tamper: Tamper,
+    /// Buffers that no job uses.
+    pub spare: Arc<Mutex<Vec<Buffers>>>,
+}
+
+/// How a job ended.
+pub struct CoreDone {
+    /// Whose.
+    pub kind: Kind,
+    /// Its ring index.
+    pub index: u8,
+    /// Reset counter when it started.
+    pub started: u64,
+    /// What to put into registers, or why not.
+    pub outcome: Result<Completed, JobError>,
+}
+
+/// What of an input is reported, and where its output goes.
+struct Taken {
+    header: JobHeader,
+    address: u32,
+    words: u32,
+    output: u32,
+}
+
+/// An output that is made and not written.
+struct Made {
+    taken: Taken,
+    checksum_in: u32,
+    output: MeshOutput,
+}
+
+struct Weights<'a> {
+    bus: &'a Bus,
+    addresses: [u32; 4],
+}
+
+impl ReadMemory for Weights<'_> {
+    fn fnp2_address(&self, id: u8) -> u32 {
+        self.addresses[usize::from(id & 3)]
+    }
+
+    fn read_words(&self, address: u64, words: &mut [u32]) -> Result<(), MemoryFault> {
+        let fault = MemoryFault { address };
+        let at = u32::try_from(address).map_err(|_| fault)?;
+        self.bus.fill_words(at, words).map_err(|_| fault)
+    }
+
+    fn watch(&self, address: u64, words: usize) -> Option<Arc<Watch>> {
+        self.bus.memory.watch(u32::try_from(address).ok()?, words * 4)
+    }
+}
+
+impl Buffers {
+    /// FNP events have their polarity bit set, which is no bit of a CNP event.
+    fn mesh(&self, kind: Kind) -> MeshInput<'_> {
+        match kind {
+            Kind::Event if self.events.get(1).is_some_and(|w| w >> 31 != 0) => MeshInput::FnpEvents(&self.events),
+            Kind::Event => MeshInput::CnpEvents(&self.events),
+            _ => MeshInput::Dense(&self.input),
+        }
+    }
+
+    fn checksum(&self, kind: Kind) -> u32 {
+        if kind == Kind::Event { sum(&self.events) } else { sum_bytes(&self.input) }
+    }
+}
+
+impl CoreWork {
+    /// Does it.
+    pub fn run(self) -> CoreDone {
+        let outcome = match (self.kind, &self.passes) {
+            _ if dma::LOOPBACK.any(self.setup.debug) => self.loopback(),
+            (Kind::Config, Some(passes)) => self.burst(passes, 0, &mut None),
+            (Kind::Config, None) => self.config(self.slot.0, &mut None),
+            (_, passes) => {
+                let mut buffers = lock(&self.spare).pop().unwrap_or_default();
+                let made = self.make(passes.as_ref(), &mut buffers);
+                let outcome = made.and_then(|made| self.deliver(made, &mut buffers));
+                lock(&self.spare).push(buffers);
+                outcome
+            }
+        };
+        self.done(outcome)
+    }
+
+    fn done(&self, outcome: Result<Completed, JobError>) -> CoreDone {
+        CoreDone { kind: self.kind, index: self.index, started: self.started, outcome }
+    }
+
+    fn checksum_in(&self, buffers: &Buffers) -> u32 {
+        if dma::CHECKSUM_ENABLE.any(self.setup.debug) { buffers.checksum(self.kind) } else { 0 }
+    }
+
+    fn descriptor<const N: usize>(&self, slot: u32) -> Result<[u32; N], JobError> {
+        let mut words = [0; N];
+        self.bus.fill_words(slot, &mut words)?;
+        if let Some((word, bits)) = self.tamper.descriptor
+            && let Some(word) = words.get_mut(usize::from(word))
+        {
+            *word ^= bits;
+        }
+        Ok(words)
+    }
+
+    fn live(&self) -> Result<(), JobError> {
+        if self.epoch.load(Ordering::SeqCst) == self.started { Ok(()) } else { Err(JobError::Cancelled) }
+    }
+
+    /// The memory-to-memory test mode of hardware.md 8.2: {0, source, words, destination}.
+    fn loopback(&self) -> Result<Completed, JobError> {
+        let [_, source, words, destination, ..] = self.descriptor::<{ descriptor::WORDS }>(self.slot.0)?;
+        let words = words & 0x00ff_ffff;
+        let data = self.bus.read_words(source, words as usize)?;
+        let header = OutputHeader { words, format: FormatType::Loopback };
+        let mut output = self.framed(header);
+        data.iter().for_each(|w| output.extend_from_slice(&w.to_le_bytes()));
+        self.write(destination, &output)?;
+        Ok(self.completed(source, words, sum(&data), destination, &output[self.header_bytes()..]))
+    }
+
+    /// From the input to the last pass's output.
+    fn make(&self, passes: Option<&Passes>, buffers: &mut Buffers) -> Result<Made, JobError> {
+        let mut taken = self.read_input(buffers)?;
+        let checksum_in = self.checksum_in(buffers);
+        let mut spare = std::mem::take(&mut buffers.between);
+        let mut made = self.compute(buffers.mesh(self.kind), spare)?;
+        if let Some(passes) = passes {
+            let loops = dma::BURST_LOOPS.get(self.setup.burst).max(1) as usize;
+            taken.output = self.setup.replay_output;
+            spare = Elements::default();
+            for pass in 1..loops {
+                let Elements::Bytes(bytes) = &made.elements else {
+                    return Err(JobError::Potentials { pass: pass - 1 });
+                };
+                self.next_pass(passes, pass)?;
+                let next = self.compute(MeshInput::Dense(bytes), spare)?;
+                spare = std::mem::replace(&mut made, next).elements;
+            }
+            if loops > 1 {
+                self.next_pass(passes, 0)?;
+            }
+        }
+        Ok(Made { taken, checksum_in, output: made })
+    }
+
+    /// One pass. `spare` is memory for the output of a later one.
+    fn compute(&self, input: MeshInput<'_>, spare: Elements) -> Result<MeshOutput, JobError> {
+        self.live()?;
+        let network = lock(&self.mesh).network()?;
+        Ok(network.run_with(input, &Weights { bus: &self.bus, addresses: self.fnp2 }, spare)?)
+    }
+
+    /// Descriptor and payload, the payload into the buffers.
+    fn read_input(&self, buffers: &mut Buffers) -> Result<Taken, JobError> {
+        if self.kind == Kind::Event {
+            let d = EventDescriptor::decode(&self.descriptor(self.slot.0)?)?;
+            if !d.input_words.is_multiple_of(2) {
+                return Err(JobError::HalfEvent { words: d.input_words });
+            }
+            buffers.events.resize(d.input_words as usize, 0);
+            self.bus.fill_words(d.input, &mut buffers.events)?;
+            return Ok(Taken { header: d.header, address: d.input, words: d.input_words, output: d.output });
+        }
+        let d = HrcDescriptor::decode(&self.descriptor(self.slot.0)?)?;
+        let bytes = u64::from(d.row_bytes) * u64::from(d.rows);
+        if bytes > INPUT_MAX || d.input_bytes() > INPUT_MAX {
+            return Err(JobError::TooLarge { bytes });
+        }
+        let stride = if d.next_row == 0 { d.row_bytes } else { u32::from(d.next_row) };
+        let data = &mut buffers.input;
+        data.resize(bytes as usize, 0);
+        if stride == d.row_bytes {
+            self.bus.read(d.input, data)?;
+        } else {
+            for (row, into) in data.chunks_mut(d.row_bytes.max(1) as usize).enumerate() {
+                self.bus.read(d.input.wrapping_add(stride.wrapping_mul(row as u32)), into)?;
+            }
+        }
+        let words = data.len().div_ceil(4) as u32;
+        Ok(Taken { header: d.header, address: d.input, words, output: d.output })
+    }
+}
