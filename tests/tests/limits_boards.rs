@@ -277,7 +277,7 @@ const CASES: &[(&str, &Spec, Change, Change)] = &[
     ("akida1.activation.kind", &CONV, |s| s.bits = 32, |s| (s.bits, s.then) = (32, Then::Conv)),
 ];
 
-/// Outside of these no network can be built: the model refuses its own field, with value and limit.
+/// Outside of these no network can be built: the model refuses its own field, with value, limit and the same rule.
 const OF_THE_MODEL: [&str; 5] = [
     "akida1.activation.bits",
     "akida1.activation.threshold",
@@ -445,6 +445,8 @@ fn every_limit_one_step_inside_and_one_step_outside() {
                 Ok(model) => model,
                 Err(error) => {
                     assert!(OF_THE_MODEL.contains(rule), "{what}, outside: {error}");
+                    assert_eq!(error.rule, Some(*rule), "{what}, outside: {error}");
+                    assert!(error.to_string().contains(rule), "{what}, outside: {error}");
                     by_model += 1;
                     continue;
                 }

@@ -4,19 +4,26 @@ use super::super::Shape;
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{place}: {field} {problem}")]
+#[error("{place}: {field} {problem}{}", rule.map(|id| format!(" (rule {id})")).unwrap_or_default())]
 pub struct ModelError {
     /// Which layer, input or output, by name.
-    pub place: String,
+    pub place: Box<str>,
     /// Which of its fields.
     pub field: &'static str,
     /// What is wrong with it.
     pub problem: Problem,
+    /// Id of the chip's limit that it breaks, as in [`RULES`](crate::mapping::limits::RULES); None: the model contradicts itself.
+    pub rule: Option<&'static str>,
 }
 
 impl ModelError {
-    pub(crate) fn new(place: impl Into<String>, field: &'static str, problem: Problem) -> Self {
-        Self { place: place.into(), field, problem }
+    pub(crate) fn new(place: impl Into<Box<str>>, field: &'static str, problem: Problem) -> Self {
+        Self { place: place.into(), field, problem, rule: None }
+    }
+
+    /// The same, as a break of this limit of the chip.
+    pub(crate) fn of_rule(self, id: &'static str) -> Self {
+        Self { rule: Some(id), ..self }
     }
 }
 

@@ -79,7 +79,9 @@ impl Model {
                 value: layer.output.bits.into(),
                 allowed: allowed.iter().map(|&b| b.into()).collect(),
             };
-            return Err(ModelError::new(place, "output bits", problem));
+            let error = ModelError::new(place, "output bits", problem);
+            let steps = matches!(layer.kind.activation(), super::Activation::Steps { .. });
+            return Err(if steps { error.of_rule("akida1.activation.bits") } else { error });
         }
         Ok(())
     }
@@ -106,11 +108,9 @@ impl Model {
                 return Err(ModelError::new(place, "input tensor", problem));
             }
             if self.tensor(id).bits > 8 {
-                return Err(ModelError::new(
-                    place,
-                    "input",
-                    Problem::Rule("is made of 32-bit potentials, which only leave a model"),
-                ));
+                let problem = Problem::Rule("is made of 32-bit potentials, which only leave a model");
+                let error = ModelError::new(place, "input", problem);
+                return Err(if self.target.is_v1() { error.of_rule("akida1.activation.kind") } else { error });
             }
         }
         Ok(())
@@ -187,6 +187,9 @@ pub(super) fn new_layer(
 
 fn check_dense(place: &str, dense: &Dense, kind: &LayerKind, input: &Tensor, target: Target) -> Result<(), ModelError> {
     let weights = &dense.weights;
+    let units = if target.is_v1() { "akida1.dense.units" } else { "akida2.dense.units" };
+    parts::check_sizes(place, "number of units", &weights.shape[..1], 1, limits::DIMENSION)
+        .map_err(|e| e.of_rule(units))?;
     parts::check_weights(place, "weights", weights)?;
     if weights.shape[1..] != input.shape {
         let found = [weights.shape[1], weights.shape[2], weights.shape[3]];

@@ -105,10 +105,15 @@ pub fn check_arithmetic(place: &str, kind: &LayerKind, filters: usize, target: T
             check_len(place, "threshold", threshold.len(), &[filters])?;
             check_len(place, "step", step_16ths.len(), &[filters])?;
             let limit = 1i64 << (steps.threshold_bits - 1);
-            check_range(place, "threshold", threshold, -limit, limit - 1)?;
-            check_range(place, "step in 1/16", step_16ths, 1, steps.step_16ths)?;
+            check_range(place, "threshold", threshold, -limit, limit - 1)
+                .map_err(|e| e.of_rule("akida1.activation.threshold"))?;
+            check_range(place, "step in 1/16", step_16ths, 1, steps.step_16ths)
+                .map_err(|e| e.of_rule("akida1.activation.step"))?;
         }
-        _ if target.is_v1() => return other_target("is none of Akida 1.0, which has steps only"),
+        _ if target.is_v1() => {
+            return other_target("is none of Akida 1.0, which has steps only")
+                .map_err(|e| e.of_rule("akida1.activation.kind"));
+        }
         Activation::Relu => {}
         Activation::ReluClipped(max) => {
             check_len(place, "max_value", max.len(), &[1, filters])?;

@@ -172,7 +172,7 @@ fn a_refused_layer_leaves_the_model_unchanged() {
     let before = model.clone();
     let error = model.push("late", LayerKind::Dense(Dense::new(sample::weights(8, [1, 1, 1, 4]))), &[8], 32);
     let error: ModelError = error.expect_err("five channels, four weights");
-    assert_eq!(error.place, "layer late");
+    assert_eq!(&*error.place, "layer late");
     assert_eq!(model, before);
     assert!(model.push("late", LayerKind::Concat, &[99, 0], 8).is_err());
 }
