@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -25,6 +26,10 @@ use super::timer::FairTimer;
 use super::{Serves, Shared};
 use crate::error::{Kind, ServeError};
 use crate::{grpc, rest, status};
+
+/// How long a connection that was taken just before the service was told to end may still bring its first request: its client has
+/// mostly written it already.
+const FIRST: Duration = Duration::from_secs(2);
 
 /// Answers connections of one listener.
 #[derive(Clone)]
@@ -87,16 +92,23 @@ impl Handler {
             .keep_alive_interval(limits.keepalive)
             .keep_alive_timeout(limits.keepalive);
         let peer = Arc::new(peer);
+        let (asks, mut asked) = watch::channel(false);
         let answer = service_fn(|request| {
+            asks.send_replace(true);
             let (this, peer) = (self.clone(), peer.clone());
             async move { Ok::<_, Infallible>(this.request(request, &peer).await) }
         });
         let mut connection = pin!(builder.serve_connection(stream, answer));
+        let mut told = pin!(async {
+            // Whoever cannot be told any more is ended too.
+            let _ = stop.wait_for(|&stop| stop).await;
+            let _ = timeout(FIRST, asked.wait_for(|&asked| asked)).await;
+        });
         let mut stopping = false;
         let end = loop {
             tokio::select! {
                 end = connection.as_mut() => break end,
-                _ = stop.wait_for(|&stop| stop), if !stopping => {
+                () = told.as_mut(), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }

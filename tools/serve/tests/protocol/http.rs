@@ -265,6 +265,9 @@ fn a_drain_answers_what_was_taken_and_takes_no_more() {
     let text = String::from_utf8(request("POST", "/v2/models/hold/infer", &[], body.as_bytes())).unwrap();
     open.write_all(text.replace("connection: close\r\n", "").as_bytes()).unwrap();
     bench.service.wait_for_held(1);
+    // One that is taken, and has said nothing yet: the answer on the next connection comes after it was taken.
+    let mut fresh = connect(bench.address);
+    assert_eq!(get(bench.address, "/v2/health/live").status, 200);
     let (server, service) = (bench.server.take().unwrap(), bench.service.clone());
     let drain = std::thread::spawn(move || server.drain(std::time::Duration::from_secs(30)));
     // Nobody listens once the drain has begun; until then a connection may still be taken.
@@ -272,6 +275,8 @@ fn a_drain_answers_what_was_taken_and_takes_no_more() {
     while std::net::TcpStream::connect(bench.address).is_ok() {
         assert!(std::time::Instant::now() < limit, "connections are still taken");
     }
+    fresh.write_all(&request("GET", "/v2/health/live", &[], b"")).unwrap();
+    assert_eq!(parse(&read_all(&mut fresh)).status, 200);
     service.release();
     assert_eq!(parse(&read_all(&mut open)).status, 200);
     assert_eq!(drain.join().unwrap(), 0);
