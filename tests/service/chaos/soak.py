@@ -35,7 +35,7 @@ def slope(points):
 def grpc(server, until, results):
     """Load over gRPC: akida-bench, twenty seconds at a time."""
     while time.monotonic() < until - 25:
-        done = subprocess.run([f"{work}/akida-bench", f"grpc://{server.grpc}", "mnist_cnn", "--batch", "2", "--concurrency", "2", "--seconds", "20",
+        done = subprocess.run([f"{work}/akida-bench", f"grpc://{server.grpc}", "digits0", "--batch", "2", "--concurrency", "2", "--seconds", "20",
                                "--rate", "20", "--datatype", "UINT8", "--format", "json"], capture_output=True, text=True)
         results.append((done.returncode, done.stdout, done.stderr[-300:]))
 
@@ -43,9 +43,9 @@ def grpc(server, until, results):
 with Server(f"{work}/akida-serve", f"{work}/models", ["sim:akida2"] * BOARDS) as server:
     began = time.monotonic()
     end = began + minutes * 60
-    # One sample, a few, many; kept connections and one for each request.
-    groups = [Clients(server.http, "mnist_cnn", digits, 4, batch=1, pause=pause), Clients(server.http, "mnist_cnn", digits, 2, batch=lambda i: 1 + i % 16, pause=2 * pause),
-              Clients(server.http, "mnist_cnn", digits, 1, batch=64, pause=10 * pause), Clients(server.http, "mnist_cnn", digits, 1, batch=4, keep=False, pause=2 * pause)]
+    # A client of each model: one sample, a few, many; kept connections and one for each request.
+    kinds = [{"batch": 1}, {"batch": lambda i: 1 + i % 16, "pause": 2 * pause}, {"batch": 64, "pause": 10 * pause}, {"batch": 4, "keep": False, "pause": 2 * pause}]
+    groups = [Clients(server.http, f"digits{n}", digits, 1, **{"pause": pause, **kinds[n % 4]}) for n in range(BOARDS)]
     bench = []
     side = threading.Thread(target=grpc, args=(server, end, bench))
     side.start()
@@ -90,7 +90,7 @@ demand(grows <= GROWTH_MIB, f"memory: {half[0][1]:.1f} MiB at half time, {points
 for number, name in ((2, "descriptors"), (3, "threads")):
     values = [p[number] for p in half]
     demand(max(values) - min(values) <= 12, f"{name}: {min(values)} to {max(values)} in the second half")
-demand(all(b["state"] == "healthy" for b in status["boards"]) and len(status["boards"]) == BOARDS, f"{len(status['boards'])} boards, samples {[b['samples'] for b in status['boards']]}")
+demand(all(b["state"] == "healthy" and b["samples"] > 0 for b in status["boards"]) and len(status["boards"]) == BOARDS, f"{len(status['boards'])} boards, samples {[b['samples'] for b in status['boards']]}")
 demand(not status["errors"], f"last errors: {status['errors'][:2]}")
 demand(code == 0, f"SIGTERM: ended with {code}")
 print(f"tests/service/soak: {points[-1][0] / 60:.1f} minutes, {len(failures)} failures")
