@@ -17,6 +17,9 @@ pub struct Pad {
     value: f64,
 }
 
+/// An Akida 1.0 chip has one padding value for all channels (targets.md 1.1).
+const ONE_NUMBER: &str = "Normalize all channels by one mean, or before the network: then the padding is 0";
+
 impl Reader<'_> {
     /// Takes a type conversion, a transposition from (batch, height, width, channels) and padding, in this order.
     /// Returns the layout of the graph's input when it is channels last.
@@ -40,7 +43,7 @@ impl Reader<'_> {
         let refuse = |found: String| refuse(node, rule, found, CHANGE);
         let (_, values) = self.constant(node, 2)?;
         let Some((&value, _)) = values.split_first().filter(|(first, rest)| rest.iter().all(|v| v == *first)) else {
-            return Err(refuse(format!("{values:?}")));
+            return Err(super::read::refuse(node, rule, format!("{values:?}"), ONE_NUMBER));
         };
         let name = node.input(1).unwrap_or_default();
         let numbers = match self.graph.initializers.get(name) {

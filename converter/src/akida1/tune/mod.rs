@@ -1,7 +1,7 @@
 //! Tuning: the whole quantized network at once, against the float network, without labels.
 //!
 //! Layers that were quantized one after another are each near the float network; at two bits their errors still add up.
-//! Here all weights, thresholds and steps move together so that the *output* is near (and, less strongly, every
+//! Here all weights, thresholds and steps move together so that the *output* is near (and, less and less strongly, every
 //! activation): gradients pass roundings straight through, weights stay real numbers until the end, the forward pass is
 //! the chip's own arithmetic. The samples are views of the calibration samples (moved, faded, mixed, with noise), and
 //! what is right for each of them the float network says. A quarter of the samples takes no part: on views of those the
@@ -40,10 +40,10 @@ use objective::{BATCH, Objective};
 use student::Parameters;
 use views::Views;
 
-/// Multiplications that one conversion may spend, about: half a minute on two processors.
-const BUDGET: u64 = 250_000_000_000;
+/// Multiplications that one conversion may spend, about.
+const BUDGET: u64 = 500_000_000_000;
 /// Steps at most.
-const MOST_STEPS: u64 = 600;
+const MOST_STEPS: u64 = 1200;
 /// Steps below which nothing is gained.
 const LEAST_STEPS: u64 = 100;
 /// Samples below which none can be held out.
@@ -167,7 +167,7 @@ pub fn tune(
     let mut descent = Descent::new(&start, objective.spread());
     for step in 0..steps {
         progress(step, steps);
-        let (loss, gradients) = objective.gradients(&nets(&parameters), &used, step);
+        let (loss, gradients) = objective.gradients(&nets(&parameters), &used, step, steps);
         if step % 100 == 0 {
             log::debug!("tuning, step {step} of {steps}: loss {loss:.5}");
         }

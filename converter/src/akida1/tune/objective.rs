@@ -14,7 +14,7 @@ use crate::akida1::maps::Map;
 pub const BATCH: usize = 64;
 /// Samples computed together.
 const CHUNK: usize = 8;
-/// Weight of an activation's relative error beside that of the output.
+/// Weight of an activation's relative error beside that of the output, when tuning begins; it becomes 0 evenly.
 const MIDDLE: f32 = 0.1;
 /// Weight of the divergence beside that of the output's relative error.
 const DIVERGENCE: f32 = 0.5;
@@ -57,12 +57,19 @@ impl<'a, 'c> Objective<'a, 'c> {
         (integers, made, wanted)
     }
 
-    /// Loss and its gradients on one step's views.
-    pub fn gradients(&self, student: &[NetLayer<'_>], views: &Views<'_>, step: u64) -> (f64, Vec<Gradient>) {
+    /// Loss and its gradients on the views of step `step` of `steps`.
+    pub fn gradients(
+        &self,
+        student: &[NetLayer<'_>],
+        views: &Views<'_>,
+        step: u64,
+        steps: u64,
+    ) -> (f64, Vec<Gradient>) {
+        let middle = MIDDLE * (1.0 - step as f32 / steps as f32);
         let parts = in_parallel(BATCH / CHUNK, |chunk| {
             let first = step * BATCH as u64 + (chunk * CHUNK) as u64;
             let views: Vec<Map> = (first..first + CHUNK as u64).map(|number| views.view(number)).collect();
-            self.chunk(student, &views)
+            self.chunk(student, &views, middle)
         });
         let mut parts = parts.into_iter();
         let mut sum = parts.next().unwrap_or_default();
@@ -73,7 +80,7 @@ impl<'a, 'c> Objective<'a, 'c> {
         sum
     }
 
-    fn chunk(&self, student: &[NetLayer<'_>], views: &[Map]) -> (f64, Vec<Gradient>) {
+    fn chunk(&self, student: &[NetLayer<'_>], views: &[Map], middle: f32) -> (f64, Vec<Gradient>) {
         let (integers, made, wanted) = self.runs(student, views);
         let mut gradients: Vec<Gradient> = student.iter().map(Gradient::zeros).collect();
         let mut loss = 0.0;
@@ -81,7 +88,7 @@ impl<'a, 'c> Objective<'a, 'c> {
         let mut of_outputs = vec![0.0; made[last].outputs.len()];
         for at in (0..=last).rev() {
             let unit = self.units[at];
-            let weight = if at == last { 1.0 } else { MIDDLE } / (self.energy[at] * BATCH as f32);
+            let weight = if at == last { 1.0 } else { middle } / (self.energy[at] * BATCH as f32);
             for ((y, z), g) in made[at].outputs.iter().zip(&wanted[at].outputs).zip(&mut of_outputs) {
                 let error = y * unit - z;
                 *g += 2.0 * weight * unit * error;

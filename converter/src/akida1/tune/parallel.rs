@@ -5,7 +5,10 @@ use std::thread::available_parallelism;
 
 /// Results of `f` for 0 to below `count`, in this order.
 pub fn in_parallel<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let threads = available_parallelism().map_or(1, usize::from).min(count);
+    on_threads(available_parallelism().map_or(1, usize::from).min(count), count, f)
+}
+
+fn on_threads<T: Send>(threads: usize, count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -23,4 +26,19 @@ pub fn in_parallel<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<
     });
     all.sort_unstable_by_key(|(at, _)| *at);
     all.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The order of results, and with it every sum over them, is that of one thread.
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        let part = |at: usize| (0..=at * 37).map(|i| 1.0 / (i + at + 1) as f32).sum::<f32>();
+        let sum = |threads: usize| on_threads(threads, 41, part).into_iter().fold(0.0f32, |sum, x| sum * 0.7 + x);
+        let alone = sum(1);
+        assert!([2, 3, 8, 41].iter().all(|&threads| sum(threads).to_bits() == alone.to_bits()));
+        assert!(on_threads(0, 0, part).is_empty());
+    }
 }
