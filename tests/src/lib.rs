@@ -1,5 +1,6 @@
 //! What the tests that cross crates share.
 
+pub mod accesses;
 pub mod akida1;
 pub mod akida1_nets;
 pub mod conformance;

@@ -2,57 +2,24 @@
 //! lost unnoticed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use akida_hal::device::{Device, DeviceOptions, OutputValues};
+use akida_hal::device::{Device, DeviceOptions};
 use akida_simulator::{Model, SimBoard, SimSpec};
+use akida_tests::accesses::per_job;
 use akida_tests::faults::Work;
-
-const WAIT: Duration = Duration::from_secs(5);
 
 fn target(board: Model) -> akida_runtime::model::Target {
     akida_runtime::model::Target::of(board.mesh().version)
 }
 
-fn open(model: Model) -> (Arc<SimBoard>, Device, Work) {
-    let board = Arc::new(SimBoard::open(&SimSpec::new(model)).expect("a simulated board opens"));
-    let device = Device::open(board.clone(), DeviceOptions::default()).expect("the device opens");
-    let work = Work::small(target(model), &model.mesh()).expect("a network fits");
-    (board, device, work)
-}
-
-fn accesses(board: &SimBoard) -> u64 {
-    let counters = board.inspect().counters;
-    counters.bar_accesses + counters.config_accesses
-}
-
-/// Accesses per job, once buffers and lists are what they stay.
-fn per_job(model: Model, batch: usize) -> f64 {
-    let (board, mut device, work) = open(model);
-    device.program(work.program()).expect("programmed");
-    assert_eq!(device.set_batch(batch).expect("set"), batch);
-    let samples = work.samples();
-    let mut values = OutputValues::U8(Vec::new());
-    let (mut sent, mut fetched) = (0, 0);
-    let mut marks = Vec::new();
-    while fetched < 256 {
-        if device.enqueue(&samples[sent % samples.len()].0).expect("enqueued").is_some() {
-            sent += 1;
-            continue;
-        }
-        device.fetch_into(WAIT, &mut values).expect("fetched").expect("finished");
-        let got: Vec<i32> = (0..values.len()).filter_map(|i| values.get(i)).collect();
-        assert_eq!(got, samples[fetched % samples.len()].1);
-        fetched += 1;
-        marks.push(accesses(&board));
-    }
-    (marks[255] - marks[127]) as f64 / 128.0
-}
-
 #[test]
 fn a_job_takes_three_accesses_in_a_full_pipeline() {
     for model in Model::ALL {
-        let (full, single) = (per_job(model, 16), per_job(model, 1));
+        let per_job = |batch| {
+            let board = Arc::new(SimBoard::open(&SimSpec::new(model)).expect("a simulated board opens"));
+            per_job(board, batch).unwrap_or_else(|wrong| panic!("{model}: {wrong}")).mean
+        };
+        let (full, single) = (per_job(16), per_job(1));
         println!("{model}: {full:.2} accesses a job with 16 in flight, {single:.2} with one");
         assert!(full <= 3.0, "{model}: {full}");
         assert!(single <= 20.0, "{model}: {single}");

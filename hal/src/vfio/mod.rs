@@ -116,8 +116,9 @@ pub struct VfioBoard {
 /// What must outlive the last DMA buffer: the open device and its memory.
 struct Core {
     generation: AtomicU64,
-    memory: Box<dyn Memory>,
+    /// Closed before its memory goes: without an IOMMU nothing else ends what a board may still do.
     kernel: Arc<dyn Kernel>,
+    memory: Box<dyn Memory>,
 }
 
 impl VfioBoard {
@@ -181,7 +182,7 @@ impl VfioBoard {
             kernel.signal(index::RELEASE, Some(events.release())).map_err(failed("VFIO_DEVICE_SET_IRQS (release)"))?;
         }
 
-        let core = Core { generation: AtomicU64::new(0), memory, kernel };
+        let core = Core { generation: AtomicU64::new(0), kernel, memory };
         Ok(Self {
             identity,
             started: Instant::now(),

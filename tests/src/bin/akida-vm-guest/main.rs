@@ -17,7 +17,7 @@ use akida_hal::board::{Bar, Chip};
 use akida_hal::sysfs::{PciBoard, Sysfs};
 use akida_hal::vfio::{self, Interface, VfioBoard};
 use akida_hal::{Board, Error};
-use akida_tests::{suite, transfers};
+use akida_tests::{accesses, suite, transfers};
 
 /// Seconds for the table of faults, where nothing else is said.
 const FAULTS_LIMIT: u64 = 600;
@@ -158,6 +158,7 @@ fn suite_over(report: &mut Report, sysfs: &Sysfs, address: &str, interface: Inte
     report.say("limits", limits(&*board));
     report.say("register read", register_read(&*board));
     report.say("transfers against 1 KiB at a time", fast_transfers(&board));
+    report.say("accesses of a job", accesses_of_a_job(&board));
     drop(board);
     let left = vfio.mappings();
     report.say("mappings left", if left == 0 { Ok("none".into()) } else { Err(left.to_string()) });
@@ -188,6 +189,13 @@ fn register_read(board: &dyn Board) -> Result<String, String> {
         board.read(Bar::Bar0, 0).map_err(|e| e.to_string())?;
     }
     Ok(format!("{:.1?}", start.elapsed() / 500))
+}
+
+/// Each access leaves the machine: with 16 jobs in flight no more than three a job.
+fn accesses_of_a_job(board: &Arc<dyn Board>) -> Result<String, String> {
+    let counted = accesses::per_job(board.clone(), 16)?;
+    let said = format!("{:.2} (median; mean {:.2}) with 16 in flight", counted.median, counted.mean);
+    if counted.median <= 3.0 { Ok(said) } else { Err(said) }
 }
 
 /// Lists out of pinned memory beside the kernel driver's manner, each way: every byte is compared, times are told and not
