@@ -43,7 +43,10 @@ impl Ending {
                     (0..filters).map(|f| step_line(&finisher, f, limits(f), wide)).collect()
                 }
                 (Some(_), Activation::None | Activation::Relu | Activation::Clipped(_)) => (0..filters)
-                    .map(|f| line(&finisher, f, limits(f)).filter(|l| wide || l.is_narrow(finish.output_signed)))
+                    .map(|f| {
+                        line(&finisher, f, limits(f))
+                            .filter(|l| l.is_narrow(finish.output_signed) || wide && l.is_wide())
+                    })
                     .collect(),
                 _ => None,
             }
@@ -137,6 +140,11 @@ impl Line {
         scaled.clamp(self.floor.into(), self.ceiling.into())
     }
 
+    /// Whether what is shifted fits 32 bits, which kernels rely on.
+    fn is_wide(&self) -> bool {
+        [self.low, self.high].into_iter().all(|sum| i32::try_from(self.product(sum) >> self.k).is_ok())
+    }
+
     /// Whether 32 bits do, and no limit on the result but those of a byte. What is between two 32-bit ends is one itself, and
     /// sums of it are taken modulo 2^32.
     fn is_narrow(&self, signed: bool) -> bool {
@@ -218,7 +226,8 @@ fn step_line(finisher: &Finisher, filter: usize, limits: Result<Limits, i32>, wi
             line.at(sum) == finisher.whole(sum, filter).into()
         };
         let edges = finisher.edges().iter().skip(filter).step_by(filters);
-        (wide || line.is_narrow(finish.output_signed)) && edges.clone().all(|&e| same(e) && same(e.saturating_add(1)))
+        (line.is_narrow(finish.output_signed) || wide && line.is_wide())
+            && edges.clone().all(|&e| same(e) && same(e.saturating_add(1)))
     };
     if size == 0 {
         let m = most - least;

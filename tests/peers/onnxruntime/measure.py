@@ -112,7 +112,7 @@ def own_ratios(tools, rounds, files, scratch):
     for network in files:
         model = files[network][2]
         ratio(f"{network}, samples/s with 2 threads by those with 1", 1.85, speed(model, threads=2), speed(model))
-    for network in ["mnist_cnn", "dscnn_mnist"]:
+    for network in ["mnist_cnn", "vgg_mnist"]:
         folder = networks.DATA / "akida1_nets" / network
         source = folder / "model.onnx" if (folder / "model.onnx").exists() else networks.DATA / network / "model.onnx"
         samples = networks.DATA / "mnist_cnn" / "calib.npz"

@@ -396,5 +396,85 @@ unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>,
     }
 }
 
+/// The parameters of sixteen filters whose ends take 64 bits. Of those, even filters come first, then odd ones.
+struct WideSixteen {
+    low: __m512i,
+    high: __m512i,
+    m: [__m512i; 2],
+    add: [__m512i; 2],
+    k: [__m512i; 2],
+    floor: __m512i,
+    ceiling: __m512i,
+}
+
+impl WideSixteen {
+    /// # Safety
+    /// `at` and the fifteen behind are places of `end`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn of(end: &Wide, at: usize) -> Self {
+        // SAFETY: the caller's promise; all vectors of an ending have one length.
+        let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
+        let parted = |v: &[i64]| {
+            // SAFETY: as above.
+            let (first, second) = unsafe {
+                let from = v.as_ptr().add(at);
+                (_mm512_loadu_si512(from.cast()), _mm512_loadu_si512(from.add(8).cast()))
+            };
+            let (even, odd) =
+                (_mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15));
+            [_mm512_permutex2var_epi64(first, even, second), _mm512_permutex2var_epi64(first, odd, second)]
+        };
+        let m = load(&end.m);
+        Self {
+            low: load(&end.low),
+            high: load(&end.high),
+            m: [m, _mm512_srli_epi64::<32>(m)],
+            add: parted(&end.add),
+            k: parted(&end.k),
+            floor: load(&end.floor),
+            ceiling: load(&end.ceiling),
+        }
+    }
+
+    /// Sums to integers that fit bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn ended(&self, sums: __m512i) -> __m512i {
+        let held = _mm512_min_epi32(_mm512_max_epi32(sums, self.low), self.high);
+        let scaled = |sums: __m512i, i: usize| {
+            _mm512_srav_epi64(_mm512_add_epi64(_mm512_mul_epi32(sums, self.m[i]), self.add[i]), self.k[i])
+        };
+        let (even, odd) = (scaled(held, 0), scaled(_mm512_srli_epi64::<32>(held), 1));
+        let both = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64::<32>(odd));
+        _mm512_min_epi32(_mm512_max_epi32(both, self.floor), self.ceiling)
+    }
+}
+
+/// Sums of all positions to bytes, by 64 bits.
+///
+/// # Safety
+/// Lengths are checked.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize) {
+    let positions = sums.len() / step;
+    for at in (0..filters.len()).step_by(BLOCK) {
+        let mask = match filters.len() - at {
+            lanes @ ..BLOCK => (1 << lanes) - 1,
+            _ => u16::MAX,
+        };
+        // SAFETY: vectors of an ending have whole blocks; sums and outputs of every position are inside their slices, as was
+        // checked, and no lane but those of `mask` is touched.
+        unsafe {
+            let (from, to) = (sums.as_ptr().add(at), out.as_mut_ptr().add(at));
+            let end = WideSixteen::of(end, filters.start + at);
+            for position in 0..positions {
+                let y = end.ended(_mm512_maskz_loadu_epi32(mask, from.add(position * step)));
+                _mm_mask_storeu_epi8(to.add(position * out_step).cast(), mask, _mm512_cvtepi32_epi8(y));
+            }
+        }
+    }
+}
+
 loops_with!("avx512f,avx512bw,avx512vl,avx512vnni");
 kernels!(Avx512Vnni, "x86_64-u8i8-avx512vnni");

@@ -58,8 +58,8 @@ pub struct Affine {
     pub signed: bool,
 }
 
-/// The same in 64 bits, and the result between two limits, for scales that 32 do not hold and such whose next step is
-/// beyond the limit.
+/// The same in 64 bits, and the result between two limits, for scales and steps that 32 do not hold. Shifted products fit
+/// 32 bits.
 #[derive(Clone, Debug, Default)]
 pub struct Wide {
     /// Sums below give what this one gives.

@@ -188,7 +188,6 @@ macro_rules! loops_with {
     ($features:literal) => {
         loops_with!(
             $features,
-            wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize),
             steps(
                 sums: &[i32], step: usize, edges: (&[i32], usize), filters: Range<usize>, out: &mut [u8], out_step: usize
             ),
@@ -204,6 +203,7 @@ macro_rules! loops_with {
         loops_with!(
             $features,
             affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize),
+            wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize),
             depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]),
             depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]),
         );
@@ -265,7 +265,7 @@ macro_rules! kernels {
 
             fn wide(&self, sums: &[i32], step: usize, end: &Wide, f: Range<usize>, out: &mut [u8], out_step: usize) {
                 check_ending(sums, step, end.low.len(), &f, out, out_step);
-                // SAFETY: as above.
+                // SAFETY: as above; lengths were checked.
                 unsafe { wide(sums, step, end, f, out, out_step) }
             }
 
