@@ -5,6 +5,7 @@
 //! integers lose less.
 
 use super::chain::{Chain, Operator};
+use super::strides;
 
 /// Largest factor.
 const MOST: f64 = 8.0;
@@ -15,6 +16,10 @@ pub fn equalize(chain: &mut Chain, ranges: &[Vec<f64>], strength: f64) {
     for index in 0..chain.layers.len().saturating_sub(1) {
         let (before, after) = chain.layers.split_at_mut(index + 1);
         let (layer, next) = (&mut before[index], &mut after[0]);
+        // Ones stay ones, which few bits hold exactly.
+        if strides::picks(layer) || strides::picks(next) {
+            continue;
+        }
         let channels = layer.filters();
         let weights = channel_weights(&next.operator, channels);
         let factor: Vec<f64> = ranges[index]

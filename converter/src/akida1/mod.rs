@@ -33,6 +33,7 @@ mod read;
 mod report;
 mod separable;
 mod steps;
+mod strides;
 mod tune;
 mod windows;
 
@@ -103,6 +104,7 @@ pub fn quantize(
     }
     let (mut chain, mut notes) = read::read(&prepared, options.until.as_deref())?;
     let image = takes_images(&chain);
+    strides::part(&mut chain, image, &mut notes);
     windows::fit(&mut chain, image, &mut notes);
     let samples = maps_of(&chain, samples)?;
     if options.tools.equalize {

@@ -27,6 +27,13 @@ pub enum Note {
         /// Height and width of the one on the chip.
         to: usize,
     },
+    /// Stride 2 done as stride 1 and a layer that picks every second position.
+    Parted {
+        /// Name of the layer.
+        layer: String,
+        /// Its kernel, (height, width).
+        kernel: [usize; 2],
+    },
     /// The whole network turned by 180 degrees.
     Turned {
         /// Layers whose padding is on the other side than the chip's.
@@ -71,6 +78,11 @@ impl std::fmt::Display for Note {
             Self::Widened { layer, from: [height, width], to } => {
                 write!(f, "'{layer}': kernel {height}x{width} put into one of {to}x{to} among zeros, exact")
             }
+            Self::Parted { layer, kernel: [height, width] } => write!(
+                f,
+                "'{layer}': Akida 1.0 has no stride 2 with {height}x{width}; it makes all positions and another layer picks every \
+                 second, exact but four times the work. Train with 3x3 to save it"
+            ),
             Self::Turned { layers } => write!(
                 f,
                 "the network is turned by 180 degrees, exact: stride 2 of {} pads on the other side than Akida 1.0",
