@@ -2,9 +2,11 @@
 //! lost unnoticed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use akida_hal::device::{Device, DeviceOptions};
-use akida_simulator::{Model, SimBoard, SimSpec};
+use akida_hal::packet::Uid;
+use akida_simulator::{Clock, Model, SimBoard, SimSpec};
 use akida_tests::accesses::per_job;
 use akida_tests::faults::Work;
 
@@ -49,5 +51,37 @@ fn no_single_access_is_lost_unnoticed() {
         }
         println!("{model}: of {at} accesses {} lost: {right} right, {errors} errors", right + errors);
         assert!(errors > 0 && right > 0);
+    }
+}
+
+/// The same of words to an NP's memory and back, on boards that take their time: what ended before must not be taken for the end
+/// of what was asked for last.
+#[test]
+fn no_single_access_of_config_packets_is_lost_unnoticed() {
+    let step: usize = std::env::var("AKIDA_LOST_STEP").ok().and_then(|n| n.parse().ok()).unwrap_or(17);
+    let words: Vec<u32> = (1..=96u32).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
+    for (i, model) in Model::ALL.into_iter().enumerate() {
+        let (mut at, mut right, mut errors) = (1 + i as u64, 0, 0);
+        loop {
+            let spec = SimSpec { clock: Clock::Threaded, ..SimSpec::new(model) };
+            let board = Arc::new(SimBoard::open(&spec).expect("a simulated board opens"));
+            let options =
+                DeviceOptions { scan: false, timeout: Duration::from_millis(100), ..DeviceOptions::default() };
+            let mut device = Device::open(board.clone(), options).expect("the device opens");
+            let np = device.mesh().nps[0].0;
+            board.arm(&format!("all-ones@{at}").parse().expect("a plan"));
+            let read = device
+                .write_np(np, Uid::PacketSram, 0, &words)
+                .and_then(|()| device.read_np(np, Uid::PacketSram, 0, words.len()));
+            match read {
+                Ok(read) if read != words => panic!("{model}, all-ones@{at}: other words come back, and no error"),
+                Ok(_) if board.faults_fired().is_empty() => break,
+                Ok(_) => right += 1,
+                Err(_) => errors += 1,
+            }
+            at += step as u64;
+        }
+        println!("{model}: of {at} accesses {} lost: {right} right, {errors} errors", right + errors);
+        assert!(errors > 0);
     }
 }

@@ -333,6 +333,24 @@ impl PcieTransport {
         let whole = len <= limit && address.is_multiple_of(4) && len.is_multiple_of(4);
         if whole { self.window(address, len as u64) } else { None }
     }
+
+    /// Words through a BAR. They are posted: what is read back has them in order before whatever is started next. Where memory
+    /// lies behind the BAR, all of it is read back, since nobody else would notice a word that got lost.
+    fn write_words(&self, bar: Bar, offset: u32, words: &[[u8; 4]]) -> Result<()> {
+        let words = || (offset..).step_by(4).zip(words.iter().map(|word| u32::from_le_bytes(*word)));
+        for (at, word) in words() {
+            self.io.write(bar, at, word)?;
+        }
+        let memory = bar == Bar::Bar4 && self.options.read_back;
+        for (at, wrote) in words().take(if memory { usize::MAX } else { 1 }) {
+            let read = self.io.read(bar, at)?;
+            if memory && read != wrote {
+                let what = format!("memory behind BAR{}", bar.index());
+                return Err(Error::ReadBack { board: self.io.name(), what, offset: at.into(), wrote, read });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Transport for PcieTransport {
@@ -374,11 +392,7 @@ impl Transport for PcieTransport {
                 return window.write(offset, bytes);
             }
             if let Some((bar, offset)) = self.short(address, bytes.len(), WINDOW_WRITE) {
-                for (i, word) in bytes.as_chunks::<4>().0.iter().enumerate() {
-                    self.io.write(bar, offset + 4 * i as u32, u32::from_le_bytes(*word))?;
-                }
-                // Posted: the first word read back orders them before whatever is started next.
-                return if bytes.is_empty() { Ok(()) } else { self.io.read(bar, offset).map(|_| ()) };
+                return self.write_words(bar, offset, bytes.as_chunks::<4>().0);
             }
         }
         self.bounced(Way::ToDevice, address, bytes.len(), |buffer, at, len| buffer.write(0, &bytes[at..at + len]))

@@ -305,10 +305,9 @@ impl Shared {
 
     /// A board changes its state, for a reason.
     pub fn set_state(&self, board: BoardId, state: BoardState, reason: &str) {
-        lock(&self.boards[board].report).reason = reason.to_owned();
-        let stranded = self.inner().scheduler.set_state(board, state);
-        self.strand(stranded);
         let name = self.boards[board].name.as_str();
+        lock(&self.boards[board].report).reason = reason.to_owned();
+        // Said before it can be seen: who sees the state finds the reason among the errors.
         match state {
             BoardState::Healthy => log::info!(board = name; "healthy"),
             BoardState::Testing => log::info!(board = name; "testing"),
@@ -318,6 +317,8 @@ impl Shared {
                 self.error(name, &format!("quarantined: {reason}"), "");
             }
         }
+        let stranded = self.inner().scheduler.set_state(board, state);
+        self.strand(stranded);
         self.bells[board].notify_one();
     }
 
