@@ -108,9 +108,9 @@ class Context:
 class Simulator:
     """Boards in a process of their own, with faults at run time."""
 
-    def __init__(self, context, count):
-        self.sockets = [str(context.folder / f"b{i}.sock") for i in range(count)]
-        self.control, self.bin = str(context.folder / "c.sock"), context.a.bin
+    def __init__(self, context, count, name=""):
+        self.sockets = [str(context.folder / f"{name}b{i}.sock") for i in range(count)]
+        self.control, self.bin = str(context.folder / f"{name}c.sock"), context.a.bin
         self.start()
 
     def start(self):
@@ -123,20 +123,23 @@ class Simulator:
     def devices(self):
         return [f"vfio-user:{s}" for s in self.sockets]
 
-    def fault(self, board, plan):
-        done = subprocess.run([f"{self.bin}/akida-sim", "fault", "--socket", self.control, "--board", str(board), plan], capture_output=True, text=True, timeout=30)
+    def fault(self, board, *plan):
+        command = [f"{self.bin}/akida-sim", "fault", "--socket", self.control, "--board", str(board), *plan]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         demand(done.returncode == 0, f"akida-sim fault: {done.stdout} {done.stderr}")
+        return done.stdout
 
     def happened(self, board):
         """Faults of the present plan that have happened."""
-        done = subprocess.run([f"{self.bin}/akida-sim", "fault", "--socket", self.control, "--board", str(board)], capture_output=True, text=True, timeout=30)
-        demand(done.returncode == 0, f"akida-sim fault: {done.stdout} {done.stderr}")
-        return [line for line in done.stdout.splitlines() if line.startswith("happened: ")]
+        return [line for line in self.fault(board).splitlines() if line.startswith("happened: ")]
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.kill()
+
+    def kill(self):
         self.process.kill()
         self.process.wait(30)
 
@@ -182,15 +185,12 @@ def board_faults(c):
 
 @scenario("a board goes away for good (its process is killed), and comes back")
 def board_lost(c):
-    with Simulator(c, 1) as other, Simulator.__new__(Simulator) as lost:
-        lost.sockets, lost.control, lost.bin = [str(c.folder / "lost.sock")], str(c.folder / "lost-c.sock"), c.a.bin
-        lost.start()
+    with Simulator(c, 1) as other, Simulator(c, 1, "lost-") as lost:
         # The first board is the one that the model is on.
         with c.server(lost.devices() + other.devices(), HEALTH) as server:
             clients = c.clients(server, 4)
             clients.until(20)
-            lost.process.kill()
-            lost.process.wait(30)
+            lost.kill()
             clients.until(60)
             server.until(lambda: server.boards()[0]["state"] == "quarantined", "the lost board is quarantined")
             demand(server.boards()[1]["state"] == "healthy", server.boards()[1])
@@ -204,14 +204,11 @@ def board_lost(c):
 
 @scenario("a board that has nothing to do goes away: noticed without a request")
 def idle_board_lost(c):
-    with Simulator(c, 1) as used, Simulator.__new__(Simulator) as lost:
-        lost.sockets, lost.control, lost.bin = [str(c.folder / "lost.sock")], str(c.folder / "lost-c.sock"), c.a.bin
-        lost.start()
+    with Simulator(c, 1) as used, Simulator(c, 1, "lost-") as lost:
         with c.server(used.devices() + lost.devices(), HEALTH) as server:
             clients = c.clients(server, 1, batch=1)
             clients.until(20)
-            lost.process.kill()
-            lost.process.wait(30)
+            lost.kill()
             server.until(lambda: server.boards()[1]["state"] == "quarantined", "the lost board is quarantined")
             clients.until(20)
             told = c.finish(server, clients)
