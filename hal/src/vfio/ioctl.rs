@@ -7,10 +7,10 @@ use std::ops::{Range, RangeInclusive};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use vfio_bindings::bindings::vfio::{
-    VFIO_BASE, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD,
-    VFIO_IRQ_SET_DATA_NONE, VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_FLAG_CAPS, VFIO_REGION_INFO_FLAG_MMAP,
-    VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE, VFIO_TYPE, vfio_iommu_type1_info, vfio_irq_info,
-    vfio_irq_set, vfio_region_info,
+    VFIO_BASE, VFIO_DEVICE_FLAGS_RESET, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, VFIO_IRQ_SET_ACTION_TRIGGER,
+    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE, VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_FLAG_CAPS,
+    VFIO_REGION_INFO_FLAG_MMAP, VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE, VFIO_TYPE, vfio_device_info,
+    vfio_iommu_type1_info, vfio_irq_info, vfio_irq_set, vfio_region_info,
 };
 
 /// The number of a VFIO ioctl.
@@ -21,6 +21,7 @@ pub const fn code(number: u32) -> nix::libc::Ioctl {
 
 mod raw {
     use super::code;
+    nix::ioctl_readwrite_bad!(get_info, code(7), super::vfio_device_info);
     nix::ioctl_readwrite_bad!(get_region_info, code(8), u8);
     nix::ioctl_readwrite_bad!(get_irq_info, code(9), super::vfio_irq_info);
     nix::ioctl_write_ptr_bad!(set_irqs, code(10), u8);
@@ -106,6 +107,14 @@ pub fn signal(device: BorrowedFd<'_>, index: u32, event: Option<BorrowedFd<'_>>)
     Ok(())
 }
 
+/// `VFIO_DEVICE_GET_INFO`: whether the device offers [`reset`].
+pub fn resettable(device: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut info = vfio_device_info { argsz: size_of::<vfio_device_info>() as u32, ..Default::default() };
+    // SAFETY: a structure of the type this ioctl takes.
+    unsafe { raw::get_info(device.as_raw_fd(), &mut info) }?;
+    Ok(info.flags & VFIO_DEVICE_FLAGS_RESET != 0)
+}
+
 /// `VFIO_DEVICE_RESET`.
 pub fn reset(device: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no argument.
@@ -189,7 +198,7 @@ mod tests {
     /// The numbers of linux/vfio.h; a wrong one would reach another ioctl of the same file.
     #[test]
     fn ioctl_numbers() {
-        for (number, value) in [(8, 0x3b6c), (9, 0x3b6d), (10, 0x3b6e), (11, 0x3b6f), (12, 0x3b70)] {
+        for (number, value) in [(7, 0x3b6b), (8, 0x3b6c), (9, 0x3b6d), (10, 0x3b6e), (11, 0x3b6f), (12, 0x3b70)] {
             assert_eq!(code(number), value);
         }
     }

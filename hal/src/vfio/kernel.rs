@@ -45,6 +45,11 @@ pub trait Kernel: Send + Sync {
         ioctl::signal(self.device(), index, event)
     }
 
+    /// Whether [`reset`](Self::reset) is offered: it worked when the function was opened.
+    fn resettable(&self) -> io::Result<bool> {
+        ioctl::resettable(self.device())
+    }
+
     /// Resets the function, by whatever method the kernel has for it.
     fn reset(&self) -> io::Result<()> {
         ioctl::reset(self.device())

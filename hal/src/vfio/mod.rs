@@ -131,7 +131,7 @@ impl VfioBoard {
     pub fn open_with(sysfs: &Sysfs, address: &str, options: &Options) -> Result<Self> {
         let found = sysfs.board(address).map_err(|_| Error::NoSuchFunction { board: address.into() })?;
         let identity = check(&found, options)?;
-        let (kernel, memory) = open_kernel(sysfs, &found, &identity.name, options)?;
+        let (kernel, memory) = open_resettable(|| open_kernel(sysfs, &found, &identity.name, options), &identity.name)?;
         log::info!("{}: opened through {}", identity.name, kernel.interface());
         if options.interface == Interface::NoIommu {
             log::warn!("{identity}: no IOMMU confines its DMA: it can overwrite any memory of this machine");
@@ -258,8 +258,13 @@ impl VfioBoard {
         // Whatever comes of it: buffers of before must not be submitted any more.
         self.core.generation.fetch_add(1, Ordering::AcqRel);
         self.reset_by_kernel().map_err(|source| match no_method(&source) {
-            true => Error::NoReset { board: self.name() },
-            false => self.failed("VFIO_DEVICE_RESET")(source),
+            // Nobody there to be reset: that is the reason, whatever the kernel says of its methods.
+            _ if self.vendor() == u32::MAX => {
+                let register = format!("the vendor id, after a reset that the kernel refused ({source})");
+                crate::Error::DeviceLost { board: self.name(), register }
+            }
+            true => Error::NoReset { board: self.name() }.into(),
+            false => self.failed("VFIO_DEVICE_RESET")(source).into(),
         })?;
         self.events.clear();
         // The kernel puts configuration space back as it was; say what we need all the same.
@@ -408,6 +413,18 @@ fn check(found: &PciBoard, options: &Options) -> Result<Identity> {
 }
 
 type Opened = (Arc<dyn Kernel>, Box<dyn Memory>);
+
+/// vfio-pci resets a function when it is opened, and when that fails offers no reset until it is opened again. A board that was lost
+/// meanwhile is brought back by the very attempt that failed (docs/boards.md), so a second opening finds it in order.
+fn open_resettable(open: impl Fn() -> Result<Opened, Error>, board: &str) -> Result<Opened, Error> {
+    let opened = open()?;
+    if opened.0.resettable().unwrap_or(true) {
+        return Ok(opened);
+    }
+    log::warn!("{board}: the kernel offers no reset for it; opening it once more");
+    drop(opened);
+    open()
+}
 
 /// Opens the function, named `board` in errors, and what it gets its memory from.
 fn open_kernel(sysfs: &Sysfs, found: &PciBoard, board: &str, options: &Options) -> Result<Opened, Error> {

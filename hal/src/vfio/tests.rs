@@ -33,6 +33,8 @@ struct Script {
     /// How many resets are refused, `None` for all.
     refused_resets: Option<usize>,
     no_msi: bool,
+    /// Whether the kernel offers a reset, at each opening; then it does.
+    offered: Vec<bool>,
 }
 
 struct FileKernel {
@@ -73,6 +75,10 @@ impl Kernel for FileKernel {
     fn signal(&self, index: u32, event: Option<BorrowedFd<'_>>) -> io::Result<()> {
         self.say(format!("signal {index} {}", if event.is_some() { "on" } else { "off" }));
         Ok(())
+    }
+    fn resettable(&self) -> io::Result<bool> {
+        let offered = &mut self.script.lock().expect("one thread").offered;
+        Ok(offered.is_empty() || offered.remove(0))
     }
     fn reset(&self) -> io::Result<()> {
         self.say("reset".into());
@@ -275,10 +281,32 @@ fn a_reset_that_the_kernel_denies_is_asked_for_again_where_the_board_answers() {
         }
         let result = bench.board.reset();
         assert_eq!(bench.log().iter().filter(|l| *l == "reset").count(), asked, "{refused} {answers}");
-        match resets {
-            true => assert!(result.is_ok(), "{result:?}"),
-            false => assert!(matches!(vfio(result.expect_err("denied")), Error::NoReset { .. })),
+        match (resets, answers) {
+            (true, _) => assert!(result.is_ok(), "{result:?}"),
+            (false, true) => assert!(matches!(vfio(result.expect_err("denied")), Error::NoReset { .. })),
+            (false, false) => assert_eq!(result.expect_err("denied").kind(), ErrorKind::Lost, "nobody is there"),
         }
+    }
+}
+
+/// The kernel offers no reset where its own at opening failed; only the next opening can have one.
+#[test]
+fn a_board_without_a_reset_is_opened_once_more() {
+    for (offered, opened) in [(vec![true], 1), (vec![false, true], 2), (vec![false, false], 2)] {
+        let script = Arc::new(Mutex::new(Script { offered, ..Script::default() }));
+        let times = std::cell::Cell::new(0);
+        let open = || -> Result<super::Opened, Error> {
+            times.set(times.get() + 1);
+            let file = tempfile::tempfile().expect("a temporary file");
+            file.set_len(0x100).expect("room for a command register");
+            let kernel = Arc::new(FileKernel { file, script: script.clone() });
+            let memory = Mapped::new("test", kernel.clone(), Options::default().iova_limit)?;
+            Ok((kernel, Box::new(memory)))
+        };
+        let board = super::open_resettable(open, "test").expect("opens, with a reset or without");
+        let closed = script.lock().expect("one thread").log.iter().filter(|l| l.starts_with("close")).count();
+        assert_eq!((times.get(), closed), (opened, opened - 1), "the first is closed, for the kernel's sake");
+        drop(board);
     }
 }
 
