@@ -10,7 +10,7 @@ use crate::device::{Completion, Device, DeviceOptions};
 use crate::dma::DmaBuffer;
 use crate::mesh::Mesh;
 use crate::packet::Uid;
-use crate::regs::{np, top};
+use crate::regs::{np, pci, top};
 use crate::transport::{PcieTransport, Transport, TransportOptions};
 use crate::{Error, Result, memory_map};
 
@@ -168,10 +168,10 @@ fn scratch(transport: &dyn Transport) -> u32 {
 
 fn identity(bench: &mut Bench) -> Result<String> {
     let identity = bench.board.identity();
-    let id = bench.board.config_read(0)?;
-    if id == u32::MAX {
-        return Err(Error::DeviceLost { board: identity.to_string(), register: "PCI id".into() });
+    if bench.board.config_read(pci::CLASS_REVISION)? == u32::MAX {
+        return Err(Error::DeviceLost { board: identity.to_string(), register: "PCI class".into() });
     }
+    let id = bench.board.config_read(pci::ID)?;
     let (vendor, device) = (id as u16, (id >> 16) as u16);
     if (vendor, device) != (identity.vendor, identity.device) {
         return Err(Error::NotAkida { board: identity.to_string(), vendor, device });

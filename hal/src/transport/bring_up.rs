@@ -20,10 +20,10 @@ pub struct Window {
 /// Checks identity and BAR sizes; nothing is written.
 pub fn check(io: &Io) -> Result<()> {
     let identity = io.board.identity();
-    let id = io.board.config_read(pci::ID)?;
-    if id == u32::MAX {
-        return Err(Error::DeviceLost { board: io.name(), register: "PCI id".into() });
+    if io.board.config_read(pci::CLASS_REVISION)? == u32::MAX {
+        return Err(Error::DeviceLost { board: io.name(), register: "PCI class".into() });
     }
+    let id = io.board.config_read(pci::ID)?;
     let (vendor, device) = (id as u16, (id >> 16) as u16);
     if pci::chip(vendor, device) != Some(identity.chip) {
         return Err(Error::NotAkida { board: io.name(), vendor, device });

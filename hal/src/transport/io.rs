@@ -73,10 +73,10 @@ impl Io {
         self.board.write(bar, offset.into(), value)
     }
 
-    /// Whether the device still answers: its PCI id, and the register of known value once there is one.
+    /// Whether the device still answers: its class (vfio-pci answers for its ids itself), and the register of known value once there is one.
     pub fn check_alive(&self, bar: Bar, offset: u32) -> Result<()> {
         let lost = || Error::DeviceLost { board: self.name(), register: format!("BAR{} + {offset:#x}", bar.index()) };
-        if self.board.config_read(pci::ID)? == u32::MAX {
+        if self.board.config_read(pci::CLASS_REVISION)? == u32::MAX {
             return Err(lost());
         }
         let known = self.known.load(Ordering::Acquire);

@@ -57,7 +57,7 @@ use physical::Physical;
 use crate::Result;
 use crate::board::{Bar, Board, Identity, Wake};
 use crate::dma::{DmaBuffer, Unmap};
-use crate::regs::pci::{COMMAND_STATUS, Command};
+use crate::regs::pci::{CLASS_REVISION, COMMAND_STATUS, Command};
 use crate::sysfs::{PciBoard, Sysfs};
 
 /// The bits of the command register a board needs: memory decoding, and bus mastering for DMA and MSI.
@@ -228,9 +228,9 @@ impl VfioBoard {
         Ok(self.config.offset + u64::from(offset))
     }
 
-    /// All ones may be a value or a board that is gone. The vendor id can never be all ones, so it decides.
+    /// All ones may be a value or a board that is gone: configuration space decides.
     fn believe(&self, bar: Bar, offset: u64) -> Result<()> {
-        if self.vendor() != u32::MAX {
+        if self.answers() {
             return Ok(());
         }
         Err(crate::Error::DeviceLost { board: self.name(), register: format!("BAR{} + {offset:#x}", bar.index()) })
@@ -241,7 +241,7 @@ impl VfioBoard {
     /// then (docs/boards.md has the log). A board that answers can be reset in the ordinary way, so the kernel is asked again.
     fn reset_by_kernel(&self) -> io::Result<()> {
         match self.core.kernel.reset() {
-            Err(e) if no_method(&e) && self.vendor() != u32::MAX => {
+            Err(e) if no_method(&e) && self.answers() => {
                 log::warn!("{}: reset: {e}, yet it answers; resetting once more", self.identity);
                 self.core.kernel.reset()
             }
@@ -249,9 +249,11 @@ impl VfioBoard {
         }
     }
 
-    /// The first word of configuration space, all ones where nobody answers.
-    fn vendor(&self) -> u32 {
-        bar::read_word(self.core.kernel.device(), self.config.offset).unwrap_or(u32::MAX)
+    /// Whether the function is there: its class is never all ones. (Vendor and device id tell nothing: vfio-pci answers for them itself,
+    /// from what it read when the function was opened.)
+    fn answers(&self) -> bool {
+        let at = self.config.offset + u64::from(CLASS_REVISION);
+        bar::read_word(self.core.kernel.device(), at).is_ok_and(|class| class != u32::MAX)
     }
 
     fn reset_function(&self) -> Result<()> {
@@ -259,8 +261,8 @@ impl VfioBoard {
         self.core.generation.fetch_add(1, Ordering::AcqRel);
         self.reset_by_kernel().map_err(|source| match no_method(&source) {
             // Nobody there to be reset: that is the reason, whatever the kernel says of its methods.
-            _ if self.vendor() == u32::MAX => {
-                let register = format!("the vendor id, after a reset that the kernel refused ({source})");
+            _ if !self.answers() => {
+                let register = format!("its class, after a reset that the kernel refused ({source})");
                 crate::Error::DeviceLost { board: self.name(), register }
             }
             true => Error::NoReset { board: self.name() }.into(),
@@ -271,9 +273,8 @@ impl VfioBoard {
         let at = self.config.offset + u64::from(COMMAND_STATUS);
         let command =
             bar::read_word(self.core.kernel.device(), at).map_err(self.failed("pread of the command register"))?;
-        if command == u32::MAX {
-            let register = "the command register after reset".into();
-            return Err(crate::Error::DeviceLost { board: self.name(), register });
+        if !self.answers() {
+            return Err(crate::Error::DeviceLost { board: self.name(), register: "its class after reset".into() });
         }
         let on = (command & COMMAND_MASK) | NEEDED;
         bar::write_word(self.core.kernel.device(), at, on).map_err(self.failed("pwrite of the command register"))?;

@@ -1,7 +1,7 @@
 //! Layers on the host: the same kernels as the simulated NPs', prepared once, saturating as the chip does.
 
 use akida_kernels::{
-    Activation as KernelActivation, Add as KernelAdd, Arithmetic, Fifo, Finish, Finisher, Geometry, Kind,
+    Activation as KernelActivation, Add as KernelAdd, Arithmetic, Ending, Fifo, Finish, Geometry, Kind,
     Layer as KernelLayer, LayerSpec, Output, Pool as KernelPool, PrepareError, RunError, Scale, Scratch, Steps, Tile,
     View, Weights as KernelWeights, best, concat,
 };
@@ -10,6 +10,9 @@ use super::error::SessionError;
 use super::values::Values;
 use crate::mapping::HostStep;
 use crate::model::{Activation, Conv, ConvKind, Layer, LayerKind, Model, Pool, ScaleOut, Shape, Tensor};
+
+/// No sum of slices reaches this, which the mapping has shown.
+const SLICES_BELOW: i64 = 1 << 27;
 
 /// A host step, ready to run.
 pub struct HostWork {
@@ -27,7 +30,11 @@ enum Work {
     Temporal(Box<KernelLayer>, Shape, Fifo),
     Add(KernelAdd),
     Concat,
-    Slices(Box<Finisher>, usize),
+    Slices {
+        ending: Box<Ending>,
+        slices: usize,
+        sums: Vec<i32>,
+    },
 }
 
 /// One value for all or one for each, as one for each.
@@ -129,8 +136,9 @@ impl HostWork {
         let channels = layer.output.shape[2];
         let work = match (step, &layer.kind) {
             (HostStep::Finish { slices, .. }, _) => {
-                let finisher = Finisher::new(finish(model, layer, channels), channels).map_err(prepare)?;
-                Work::Slices(Box::new(finisher), slices)
+                let ending =
+                    Ending::prepare(finish(model, layer, channels), channels, SLICES_BELOW).map_err(prepare)?;
+                Work::Slices { ending: Box::new(ending), slices, sums: Vec::new() }
             }
             (_, LayerKind::Conv(conv)) => conv_work(model, layer, conv).map_err(prepare)?,
             (_, LayerKind::Dense(dense)) => {
@@ -175,7 +183,7 @@ impl HostWork {
 
     /// Whether it adds slices.
     pub fn adds_slices(&self) -> bool {
-        matches!(self.work, Work::Slices(..))
+        matches!(self.work, Work::Slices { .. })
     }
 
     /// Forgets the frames of a stream.
@@ -214,18 +222,18 @@ impl HostWork {
                 let Output::Bytes(out) = &mut output else { return Err(RunError::OutputKind { bits: 32 }) };
                 concat(bytes(0)?, self.shapes[0][2], bytes(1)?, self.shapes[1][2], out)?;
             }
-            Work::Slices(finisher, slices) => {
+            Work::Slices { ending, slices, sums } => {
                 let Some(Values::Words(words)) = inputs.first() else { return Err(RunError::OutputKind { bits: 8 }) };
                 if words.len() != elements * *slices {
                     let expected = elements * *slices;
                     return Err(RunError::Length { what: "potentials of slices", got: words.len(), expected });
                 }
-                let mut sums = vec![0i32; elements];
+                sums.clear();
+                sums.resize(elements, 0);
                 for slice in words.chunks_exact(elements) {
-                    // The mapping has shown that no sum reaches 2^27.
                     sums.iter_mut().zip(slice).for_each(|(sum, &part)| *sum = sum.wrapping_add(part));
                 }
-                finisher.row(&sums, &mut output);
+                ending.row(best(), sums, &mut output);
             }
         }
         Ok(values)

@@ -8,9 +8,9 @@
 
 use std::ops::Range;
 
-use crate::Output;
-use crate::finish::{Activation, Finisher, bounds};
+use crate::finish::{Activation, Finish, Finisher, bounds};
 use crate::isa::{Affine, BLOCK, Kernels, Wide};
+use crate::{Output, PrepareError};
 
 #[derive(Clone, Debug)]
 enum Fast {
@@ -24,15 +24,20 @@ enum Fast {
     None,
 }
 
-/// The end of a layer.
+/// The end of a layer; on its own it ends layers whose sums were made elsewhere.
 #[derive(Clone, Debug)]
-pub(crate) struct Ending {
+pub struct Ending {
     finisher: Finisher,
     filters: usize,
     fast: Fast,
 }
 
 impl Ending {
+    /// Of sums that are no farther from 0 than `largest`.
+    pub fn prepare(finish: Finish, filters: usize, largest: i64) -> Result<Self, PrepareError> {
+        Ok(Self::new(Finisher::new(finish, filters)?, &vec![largest; filters]))
+    }
+
     /// No sum of filter f is farther from 0 than `largest[f]`.
     pub(crate) fn new(finisher: Finisher, largest: &[i64]) -> Self {
         let (filters, finish) = finisher.parts();
@@ -78,6 +83,15 @@ impl Ending {
     /// The end as one line in 32 bits for each filter.
     pub(crate) fn affine(&self) -> Option<&Affine> {
         if let Fast::Affine(affine) = &self.fast { Some(affine) } else { None }
+    }
+
+    /// Positions with all filters each, from sums of products to output elements.
+    ///
+    /// # Panics
+    /// When the output has not as many elements as there are sums.
+    pub fn row(&self, kernels: &dyn Kernels, sums: &[i32], output: &mut Output<'_>) {
+        assert!(sums.len() == output.len(), "{} sums for {} outputs", sums.len(), output.len());
+        self.emit(kernels, (sums, self.filters), 0..self.filters, output, 0);
     }
 
     /// Sums of some filters, `step` a position, to output elements; the first position's first filter of all is at `start`.

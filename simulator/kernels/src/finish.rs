@@ -113,9 +113,9 @@ impl Scale {
     }
 }
 
-/// [`Finish`], checked and with thresholds as interval edges. On its own it ends layers whose sums were made elsewhere.
+/// [`Finish`], checked and with thresholds as interval edges.
 #[derive(Clone, Debug)]
-pub struct Finisher {
+pub(crate) struct Finisher {
     finish: Finish,
     filters: usize,
     sum_bounds: (i64, i64),
@@ -126,7 +126,7 @@ pub struct Finisher {
 
 impl Finisher {
     /// Checks and prepares. Vectors of `finish` have one value per filter.
-    pub fn new(finish: Finish, filters: usize) -> Result<Self, PrepareError> {
+    pub(crate) fn new(finish: Finish, filters: usize) -> Result<Self, PrepareError> {
         if !finish.bias.is_empty() {
             check_len("biases", finish.bias.len(), filters)?;
         }
@@ -244,16 +244,7 @@ impl Finisher {
         y as i32
     }
 
-    /// Positions with all filters each, from sums of products to output elements.
-    ///
-    /// # Panics
-    /// When the output has not as many elements as there are sums.
-    pub fn row(&self, sums: &[i32], output: &mut Output<'_>) {
-        assert!(sums.len() == output.len(), "{} sums for {} outputs", sums.len(), output.len());
-        self.each(sums, self.filters, 0..self.filters, output);
-    }
-
-    /// The same for some of the filters, `step` sums a position; the output begins with the first of them.
+    /// Some of the filters of all positions, `step` sums a position; the output begins with the first of them.
     pub(crate) fn each(&self, sums: &[i32], step: usize, filters: Range<usize>, output: &mut Output<'_>) {
         for (position, sums) in sums.chunks_exact(step.max(1)).enumerate() {
             for (i, f) in filters.clone().enumerate() {

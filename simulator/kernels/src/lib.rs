@@ -22,9 +22,10 @@ mod pool;
 mod stage;
 mod tensor;
 
+pub use ending::Ending;
 pub use error::{PrepareError, RunError};
 pub use fifo::Fifo;
-pub use finish::{Activation, Arithmetic, Finish, Finisher, Scale, Steps};
+pub use finish::{Activation, Arithmetic, Finish, Scale, Steps};
 pub use geometry::{Geometry, Kind, Pool, Tile};
 pub use isa::{Kernels, available, best, forced, scalar};
 pub use layer::{Layer, LayerSpec, Scratch, Weights};

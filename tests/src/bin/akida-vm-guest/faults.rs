@@ -30,16 +30,24 @@ pub fn table(boards: &[PciBoard], count: u32, limit: Duration) -> Result<String,
     // What the driver says of each fault would be most of the machine's console.
     let level = log::max_level();
     log::set_max_level(log::LevelFilter::Error.min(level));
-    let result = pairs(boards, count, limit, start);
+    let control = Arc::new(Control::open()?);
+    let result = pairs(boards, &control, count, limit, start);
+    // The next checks get boards that are there.
+    let mended = (0..boards.len()).try_for_each(|number| control.mend(number));
     log::set_max_level(level);
-    result
+    result.and_then(|told| mended.map(|()| told))
 }
 
-fn pairs(boards: &[PciBoard], count: u32, limit: Duration, start: Instant) -> Result<String, String> {
-    let control = Arc::new(Control::open()?);
+fn pairs(
+    boards: &[PciBoard],
+    control: &Arc<Control>,
+    count: u32,
+    limit: Duration,
+    start: Instant,
+) -> Result<String, String> {
     let mut works = HashMap::new();
     for (number, board) in boards.iter().enumerate() {
-        let patient = Behind::new(&board.address, number, &control)?;
+        let patient = Behind::new(&board.address, number, control)?;
         let device = Device::open(patient.board(), options()).map_err(|e| e.to_string())?;
         let work = Work::small(target(&patient.vfio), device.mesh())?;
         works.insert(number, work);
@@ -58,7 +66,7 @@ fn pairs(boards: &[PciBoard], count: u32, limit: Duration, start: Instant) -> Re
         for offset in 0..boards.len() {
             let number = (turn + offset) % boards.len();
             let make = || -> Box<dyn Patient> {
-                match Behind::new(&boards[number].address, number, &control) {
+                match Behind::new(&boards[number].address, number, control) {
                     Ok(patient) => Box::new(patient),
                     // Without a board there is nothing to go on with, and nobody to say it to but here.
                     Err(wrong) => panic!("{wrong}"),
@@ -141,6 +149,12 @@ impl Control {
             _ => Err(format!("{plan:?}: {}", line.trim())),
         }
     }
+
+    /// No faults any more, and a board that one took away for good is another card from here on.
+    fn mend(&self, board: usize) -> Result<(), String> {
+        self.ask(board, "=")?;
+        self.ask(board, "!").map(drop)
+    }
 }
 
 /// A board behind the kernel, opened for one injection.
@@ -154,9 +168,7 @@ struct Behind {
 
 impl Behind {
     fn new(address: &str, number: usize, control: &Arc<Control>) -> Result<Self, String> {
-        control.ask(number, "=")?;
-        // One that an injection took away for good is another card from here on.
-        control.ask(number, "!")?;
+        control.mend(number)?;
         let before = control.ask(number, "#")?;
         let vfio = Arc::new(VfioBoard::open(address).map_err(|e| format!("{address}: {e}"))?);
         Ok(Self { vfio, number, control: control.clone(), before })
