@@ -1,5 +1,8 @@
 //! Cutting a transfer into linked lists (hardware.md section 3.2), and what of them is left in device memory.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use zerocopy::IntoBytes;
 
 use super::Segment;
@@ -42,24 +45,30 @@ pub fn pieces(segments: &[Segment<'_>], limit: u32) -> Vec<Piece> {
     pieces
 }
 
-/// Lists that are in a channel's region from earlier transfers. Jobs that follow each other move the same pieces again and
-/// again: what is there need not be written again.
+/// Lists that are in a channel's region from earlier transfers, one behind the other. Jobs that follow each other move the same
+/// pieces again and again: what is there need not be written again.
 pub struct Kept {
-    /// Bytes of the region and of a place in it, a multiple of an element's so that elements of all lists are in step.
+    /// Bytes of the region.
     len: u32,
-    place: u32,
-    lists: [Option<Vec<Piece>>; PLACES],
-    next: usize,
+    /// In the order in which they were written: where, and what of.
+    lists: VecDeque<(Range<u32>, Vec<Piece>)>,
+    /// Where the next one goes, a multiple of an element's length so that elements of all lists are in step.
+    next: u32,
     generation: u64,
 }
 
-/// Lists that a region holds besides each other.
-const PLACES: usize = 8;
+/// Lists that are kept at most. Jobs that come one by one take a list for each slot of their ring, which has twice as many as may be
+/// in flight.
+const MOST: usize = 64;
+
+/// Bytes of a list, its link element included.
+fn bytes(pieces: usize) -> u32 {
+    (pieces as u32 + 1) * SLOT
+}
 
 impl Kept {
     pub fn new(len: u32) -> Self {
-        let place = len / PLACES as u32 / SLOT * SLOT;
-        Self { len, place, lists: Default::default(), next: 0, generation: 0 }
+        Self { len, lists: VecDeque::new(), next: 0, generation: 0 }
     }
 
     /// Most pieces of one list.
@@ -76,31 +85,29 @@ impl Kept {
     }
 
     pub fn forget(&mut self) {
-        self.lists = Default::default();
+        self.lists.clear();
     }
 
     /// Where a list of these pieces is.
     pub fn find(&self, pieces: &[Piece]) -> Option<u32> {
-        let there = self.lists.iter().position(|kept| kept.as_deref() == Some(pieces))?;
-        Some(there as u32 * self.place)
+        self.lists.iter().find(|(_, kept)| kept == pieces).map(|(place, _)| place.start)
     }
 
-    /// Where a list of so many pieces may be written. What was there is forgotten; a long list takes the whole region.
+    /// Where a list of so many pieces may be written. What was there is forgotten.
     pub fn place(&mut self, pieces: usize) -> u32 {
-        if pieces > lists::capacity(self.place) as usize {
-            self.forget();
-            return 0;
-        }
-        self.next = (self.next + 1) % PLACES;
-        self.lists[self.next] = None;
-        self.next as u32 * self.place
+        let start = if self.next + bytes(pieces) > self.len { 0 } else { self.next };
+        let end = start + bytes(pieces);
+        self.lists.retain(|(place, _)| place.end <= start || end <= place.start);
+        self.next = end;
+        start
     }
 
     /// The list at a place that [`place`](Self::place) named is whole.
-    pub fn keep(&mut self, place: u32, pieces: &[Piece]) {
-        if pieces.len() <= lists::capacity(self.place) as usize {
-            self.lists[(place / self.place.max(1)) as usize % PLACES] = Some(pieces.to_vec());
+    pub fn keep(&mut self, start: u32, pieces: &[Piece]) {
+        if self.lists.len() == MOST {
+            self.lists.pop_front();
         }
+        self.lists.push_back((start..start + bytes(pieces.len()), pieces.to_vec()));
     }
 }
 
@@ -179,18 +186,29 @@ mod tests {
             kept.keep(place, pieces);
             place
         };
-        let lists: Vec<_> = (0..PLACES as u32).map(|i| some(i, 1 + i)).collect();
+        // 25 lists of 6 slots each take 3,600 of 4,096 bytes, one of 19 slots 456 more; what comes then begins anew.
+        let lists: Vec<_> = (0..25).map(|i| some(i, 5)).collect();
         let places: Vec<u32> = lists.iter().map(|l| add(&mut kept, l)).collect();
-        assert!(places.iter().all(|p| p % SLOT == 0 && p + kept.place <= 0x1000), "{places:x?}");
+        assert!(places.iter().all(|p| p % SLOT == 0 && p + bytes(5) <= 0x1000), "{places:x?}");
         for (list, place) in lists.iter().zip(&places) {
             assert_eq!(kept.find(list), Some(*place));
         }
         assert_eq!(kept.find(&some(0, 2)), None, "part of another list");
-        add(&mut kept, &some(100, 3));
-        assert_eq!((kept.find(&lists[0]), kept.find(&lists[1])), (None, Some(places[1])), "the oldest gives way");
-        // The whole region: nothing else is left, and it is not kept itself.
-        assert_eq!(add(&mut kept, &some(200, 100)), 0);
-        assert!(kept.find(&lists[1]).is_none() && kept.find(&some(200, 100)).is_none());
+        let last = add(&mut kept, &some(100, 18));
+        assert!(last == places[24] + bytes(5) && kept.find(&lists[0]).is_some(), "there is room behind all others");
+        assert_eq!(add(&mut kept, &some(200, 6)), 0);
+        let there = [0, 1, 2].map(|i| kept.find(&lists[i]).is_some());
+        assert_eq!(there, [false, false, true], "those give way that lie where it does");
+        // The whole region: nothing else is left.
+        let (whole, capacity) = (some(300, 169), kept.capacity());
+        assert_eq!((capacity, add(&mut kept, &whole)), (169, 0));
+        assert!(kept.lists.len() == 1 && kept.find(&whole) == Some(0));
+        assert_eq!(add(&mut kept, &lists[2]), 0, "begins anew");
+        assert_eq!(kept.find(&whole), None);
+        for list in 0..MOST as u32 {
+            kept.keep(0, &some(list, 1));
+        }
+        assert!(kept.lists.len() == MOST && kept.find(&lists[2]).is_none(), "the oldest of too many");
         add(&mut kept, &lists[2]);
         kept.since(1);
         assert_eq!(kept.find(&lists[2]), None, "after a reset");
