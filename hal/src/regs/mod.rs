@@ -38,36 +38,43 @@ impl Field {
     }
 
     /// The largest value the field holds.
+    #[inline]
     pub const fn max(self) -> u32 {
         u32::MAX >> (32 - self.width)
     }
 
     /// All bits of the field, in place.
+    #[inline]
     pub const fn mask(self) -> u32 {
         self.max() << self.shift
     }
 
     /// The field's value in `word`.
+    #[inline]
     pub const fn get(self, word: u32) -> u32 {
         (word >> self.shift) & self.max()
     }
 
     /// `word` with the field replaced by the low bits of `value`.
+    #[inline]
     pub const fn set(self, word: u32, value: u32) -> u32 {
         (word & !self.mask()) | self.of(value)
     }
 
     /// A word with only this field set, to the low bits of `value`.
+    #[inline]
     pub const fn of(self, value: u32) -> u32 {
         (value & self.max()) << self.shift
     }
 
     /// Whether `value` fits.
+    #[inline]
     pub const fn fits(self, value: u32) -> bool {
         value <= self.max()
     }
 
     /// Whether any bit of the field is set in `word`.
+    #[inline]
     pub const fn any(self, word: u32) -> bool {
         word & self.mask() != 0
     }

@@ -60,12 +60,17 @@ pub struct Written {
     pub new: u32,
 }
 
+/// In the place of a register: there is none.
+const RESERVED: u16 = u16::MAX;
+
 /// The registers of one block and their values.
 #[derive(Clone, Debug)]
 pub struct RegMap {
     block: &'static str,
     /// By rising offset.
     registers: Arc<[Register]>,
+    /// For every word of the block where its register is in `registers`: every access looks some registers up.
+    places: Arc<[u16]>,
     values: Vec<u32>,
 }
 
@@ -74,7 +79,17 @@ impl RegMap {
     pub fn new(block: &'static str, mut registers: Vec<Register>) -> Self {
         registers.sort_by_key(|r| r.offset);
         debug_assert!(registers.windows(2).all(|r| r[0].offset < r[1].offset), "{block} declares an offset twice");
-        Self { block, values: registers.iter().map(|r| r.reset).collect(), registers: registers.into() }
+        let words = registers.last().map_or(0, |r| r.offset as usize / 4 + 1);
+        let mut places = vec![RESERVED; words];
+        for (place, register) in (0..RESERVED).zip(&registers) {
+            places[register.offset as usize / 4] = place;
+        }
+        Self {
+            block,
+            values: registers.iter().map(|r| r.reset).collect(),
+            registers: registers.into(),
+            places: places.into(),
+        }
     }
 
     /// A block of the hardware layer's name table: read-write registers, but for those of `special`, whose names are
@@ -133,7 +148,8 @@ impl RegMap {
     }
 
     fn find(&self, offset: u32) -> Option<usize> {
-        self.registers.binary_search_by_key(&offset, |r| r.offset).ok()
+        let place = *self.places.get(offset as usize / 4).filter(|_| offset.is_multiple_of(4))?;
+        (place != RESERVED).then_some(place.into())
     }
 }
 
