@@ -16,8 +16,7 @@ pub(super) struct Workspace {
     /// Outputs of layers, by index.
     outputs: Vec<Elements>,
     between: Between,
-    tile: Elements,
-    scratch: Scratch,
+    rooms: Rooms,
 }
 
 /// What stands between the outputs of layers and the input of the next.
@@ -25,6 +24,14 @@ pub(super) struct Workspace {
 struct Between {
     fitted: [Bytes; 2],
     merged: Elements,
+}
+
+/// What a part of a layer needs while it runs.
+#[derive(Debug, Default)]
+struct Rooms {
+    tile: Elements,
+    held: Bytes,
+    scratch: Scratch,
 }
 
 /// Elements of one tensor of some samples: bytes, or words where they have more than 8 bits.
@@ -78,7 +85,7 @@ impl Network {
         memory: &dyn ReadMemory,
         workspace: &mut Workspace,
     ) -> Result<(), MeshError> {
-        let Workspace { input: given, outputs, between, tile, scratch } = workspace;
+        let Workspace { input: given, outputs, between, rooms } = workspace;
         let samples = inputs.len();
         let len = self.input.len();
         let given = match inputs {
@@ -99,7 +106,7 @@ impl Network {
                 From::Input => (given, self.input.shape),
                 From::Layer(i) => (&*before[i].bytes, self.layers[i].output.shape),
             };
-            layer.compute(samples, tensor, between, memory, tile, scratch, &mut rest[0])?;
+            layer.compute(samples, tensor, between, memory, rooms, &mut rest[0])?;
         }
         Ok(())
     }
@@ -143,15 +150,13 @@ struct Inbound<'a> {
 }
 
 impl LayerPlan {
-    #[expect(clippy::too_many_arguments, reason = "the workspace, taken apart")]
     fn compute<'a>(
         &self,
         samples: usize,
         tensor: impl Fn(From) -> (&'a [u8], [usize; 3]),
         between: &mut Between,
         memory: &dyn ReadMemory,
-        tile: &mut Elements,
-        scratch: &mut Scratch,
+        rooms: &mut Rooms,
         output: &mut Elements,
     ) -> Result<(), MeshError> {
         let wrong = |source: RunError| MeshError::Run { layer: self.id, source };
@@ -178,12 +183,12 @@ impl LayerPlan {
         };
         output.clear(self.output.bits, self.output.len() * samples);
         match &self.fifo {
-            None => self.run(samples, inbound, memory, tile, scratch, output),
+            None => self.run(samples, inbound, memory, rooms, output),
             // Jobs of networks with frames come one by one.
             Some(fifo) => {
                 let mut fifo = fifo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let bytes = Fifo::push(&mut fifo, inbound.bytes).map_err(wrong)?;
-                self.run(1, Inbound { bytes, words: &[] }, memory, tile, scratch, output)
+                self.run(1, Inbound { bytes, words: &[] }, memory, rooms, output)
             }
         }
     }
@@ -198,11 +203,11 @@ impl LayerPlan {
         samples: usize,
         inbound: Inbound<'_>,
         memory: &dyn ReadMemory,
-        tile: &mut Elements,
-        scratch: &mut Scratch,
+        rooms: &mut Rooms,
         output: &mut Elements,
     ) -> Result<(), MeshError> {
         let wrong = |source: RunError| MeshError::Run { layer: self.id, source };
+        let Rooms { tile, held, scratch } = rooms;
         for part in &self.parts {
             // A part that makes everything, from behind the crop on, needs no copy.
             let alone = self.parts.len() == 1;
@@ -219,10 +224,12 @@ impl LayerPlan {
                     let view = View::batch(inbound.bytes, [height, width, channels], samples).map_err(wrong)?;
                     layer.run(&view, scratch, target.output()).map_err(wrong)?;
                 }
-                Work::Dense(first, layer) => dense(layer, *first, samples, inbound, scratch, target).map_err(wrong)?,
+                Work::Dense(first, layer) => {
+                    dense(layer, *first, samples, inbound, held, scratch, target).map_err(wrong)?
+                }
                 Work::External(external) => {
                     let layer = external.layer(part.np, memory)?;
-                    dense(&layer, external.first_input, samples, inbound, scratch, target).map_err(wrong)?;
+                    dense(&layer, external.first_input, samples, inbound, held, scratch, target).map_err(wrong)?;
                 }
                 Work::Pass => {
                     let len = part.tile.len();
@@ -243,31 +250,32 @@ impl LayerPlan {
     }
 }
 
+/// A dense layer over its inputs of every sample; where it has not all of them, they are put together in `held` first, so that weights
+/// are read once for all samples.
 fn dense(
     layer: &akida_kernels::Layer,
     first: usize,
     samples: usize,
     inbound: Inbound<'_>,
+    held: &mut Bytes,
     scratch: &mut Scratch,
     target: &mut Elements,
 ) -> Result<(), RunError> {
     let inputs = layer.inputs();
     let each = inbound.bytes.len() / samples.max(1);
-    if each == inputs {
-        return layer.run(&View::batch(inbound.bytes, [1, 1, inputs], samples)?, scratch, target.output());
+    if each < first + inputs {
+        return Err(RunError::Length { what: "input", got: each, expected: first + inputs });
     }
-    let made = layer.tile().len();
-    for sample in 0..samples {
-        let held = inbound.bytes.get(sample * each + first..sample * each + first + inputs).unwrap_or(&[]);
-        let view = View::whole(held, [1, 1, inputs])?;
-        let mut whole = target.output();
-        let output = match &mut whole {
-            Output::Bytes(bytes) => Output::Bytes(&mut bytes[sample * made..][..made]),
-            Output::Words(words) => Output::Words(&mut words[sample * made..][..made]),
-        };
-        layer.run(&view, scratch, output)?;
-    }
-    Ok(())
+    let data = if each == inputs {
+        inbound.bytes
+    } else {
+        held.resize(inputs * samples);
+        for (from, into) in inbound.bytes.chunks_exact(each).zip(held.chunks_exact_mut(inputs)) {
+            into.copy_from_slice(&from[first..][..inputs]);
+        }
+        &**held
+    };
+    layer.run(&View::batch(data, [1, 1, inputs], samples)?, scratch, target.output())
 }
 
 /// The elements of one NP's tile, out of the tensor it passes on.
