@@ -15,8 +15,9 @@ type Case = (&'static str, Kind, [usize; 3], usize, usize, usize, Pool, usize);
 const MAX: Pool = Pool::Max { size: [2, 2], stride: [2, 2], pad: [0, 0] };
 const GLOBAL: Pool = Pool::Global { after_activation: true };
 
-const CASES: [Case; 26] = [
+const CASES: [Case; 27] = [
     ("conv 3x3x256x256 on 28x28", Kind::Standard, [28, 28, 256], 3, 1, 256, Pool::None, 1),
+    ("dense 2048x1000, 256 at once", Kind::Standard, [1, 1, 2048], 1, 1, 1000, Pool::None, 256),
     ("dense 2048x1000, 64 at once", Kind::Standard, [1, 1, 2048], 1, 1, 1000, Pool::None, 64),
     ("dense 2048x1000, 16 at once", Kind::Standard, [1, 1, 2048], 1, 1, 1000, Pool::None, 16),
     ("dense 2048x1000", Kind::Standard, [1, 1, 2048], 1, 1, 1000, Pool::None, 1),

@@ -348,7 +348,14 @@ unsafe fn two_blocks<const SIGNED: bool>(
 /// # Safety
 /// Lengths are checked.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize) {
+pub(super) unsafe fn affine(
+    sums: &[i32],
+    step: usize,
+    end: &Affine,
+    filters: Range<usize>,
+    out: &mut [u8],
+    out_step: usize,
+) {
     let positions = sums.len() / step;
     let mut at = 0;
     while at < filters.len() {

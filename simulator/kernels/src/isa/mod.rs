@@ -149,6 +149,16 @@ pub trait Kernels: Debug + Send + Sync {
         out_step: usize,
     );
 
+    /// The same with all filters, ended: `out[position * filters + f]`. Nothing is done and false is given where this is no better
+    /// than [`multiply`](Self::multiply) and [`affine`](Self::affine), one after the other.
+    ///
+    /// # Panics
+    /// As these.
+    fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: &Affine, out: &mut [u8]) -> bool {
+        let _ = (x, w, start, end, out);
+        false
+    }
+
     /// Nothing but multiply-adds, `rounds` of them, from registers to registers; gives how many there were. For the roof
     /// that measurements are held against.
     fn peak(&self, rounds: u64) -> u64;

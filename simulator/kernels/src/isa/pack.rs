@@ -62,6 +62,11 @@ impl Packed {
         self.sums.iter().map(|s| s.wrapping_mul(offset).wrapping_neg()).collect()
     }
 
+    /// Bytes of a filter's weights.
+    pub(crate) fn len(&self) -> usize {
+        self.runs * self.quads * 4
+    }
+
     pub(super) fn runs(&self) -> usize {
         self.runs
     }
@@ -103,21 +108,23 @@ impl Panel<'_> {
         self
     }
 
-    /// Whether every byte that `w` meets is there, and every sum has a place: what kernels rely on. `out_step` is how far
-    /// apart the sums of two positions are.
+    /// Whether every byte that `w` meets is there: what kernels rely on.
+    pub(super) fn check_inputs(&self, w: &Packed) {
+        if self.count * self.rows == 0 || w.runs == 0 {
+            return;
+        }
+        let position = (self.rows - 1) * self.row_step + (self.count - 1) * self.step;
+        let last = position + (w.runs - 1) * self.run_step + w.quads * 4;
+        assert!(last <= self.data.len(), "{last} input bytes are needed, {} are there", self.data.len());
+    }
+
+    /// The same, and whether every sum has a place. `out_step` is how far apart the sums of two positions are.
     pub(super) fn check(&self, w: &Packed, blocks: &Range<usize>, start: &[i32], out: &[i32], out_step: usize) {
         let (positions, width) = (self.count * self.rows, blocks.len() * BLOCK);
         if positions == 0 || blocks.is_empty() {
             return;
         }
-        let last = match w.runs {
-            0 => 0,
-            runs => {
-                let position = (self.rows - 1) * self.row_step + (self.count - 1) * self.step;
-                position + (runs - 1) * self.run_step + w.quads * 4
-            }
-        };
-        assert!(last <= self.data.len(), "{last} input bytes are needed, {} are there", self.data.len());
+        self.check_inputs(w);
         let last = (positions - 1) * out_step + width;
         assert!(out_step >= width && last <= out.len(), "{last} sums are made, there is room for {}", out.len());
         assert!(

@@ -10,6 +10,8 @@ use crate::{Geometry, Output};
 
 /// Blocks of filters whose sums are made together, of many positions.
 const BLOCKS: usize = 2;
+/// Bytes of a filter's weights of which two blocks do not fit a first-level cache beside inputs.
+const MANY: usize = 1024;
 
 /// Dot products straight from the input: positions of a row lie in equal steps, and the rows of a kernel are runs of
 /// bytes. A transposed convolution with stride s is s * s convolutions with stride 1, one for each phase of the output
@@ -69,9 +71,12 @@ impl Matrix {
         self.phases[0].packed.filters()
     }
 
-    /// Positions whose sums are made together, about.
+    /// Positions whose sums are made together, about: fewer where weights come from a second-level cache anyway, so that inputs and
+    /// sums stay in the first.
     pub(super) fn positions(&self) -> usize {
-        SUMS / self.width().min(BLOCKS * BLOCK)
+        let filters = self.width().min(BLOCKS * BLOCK);
+        let many = self.phases[0].packed.len() > MANY;
+        SUMS / filters / if many { 4 } else { 1 }
     }
 
     /// Rows of the convolution.
@@ -98,6 +103,19 @@ impl Matrix {
     ) {
         let phase = &self.phases[0];
         context.kernels.multiply(panel, &phase.packed, blocks, &phase.start, sums, step);
+    }
+
+    /// Outputs of all filters, from `start` on, where kernels have a way to make them at once; else false.
+    pub(super) fn ended(
+        &self,
+        context: &Context,
+        ending: &Ending,
+        panel: &Panel<'_>,
+        output: &mut Output<'_>,
+        start: usize,
+    ) -> bool {
+        let (phase, Some(end), Output::Bytes(out)) = (&self.phases[0], ending.affine(), output) else { return false };
+        context.kernels.ended(panel, &phase.packed, &phase.start, end, &mut out[start..])
     }
 
     /// Outputs of all filters, from `start` on.
@@ -135,11 +153,15 @@ impl Matrix {
         output: &mut Output<'_>,
     ) {
         let channels = context.geometry.input[2];
+        let panel = Panel { data, step: channels, count: positions, row_step: 0, rows: 1, run_step: 0 };
+        if self.ended(context, ending, &panel, output, 0) {
+            return;
+        }
         let at_once = self.positions();
         for first in (0..positions).step_by(at_once) {
             let data = &data[first * channels..];
             let count = at_once.min(positions - first);
-            let panel = Panel { data, step: channels, count, row_step: 0, rows: 1, run_step: 0 };
+            let panel = Panel { data, count, ..panel };
             self.outputs(context, ending, &panel, room, output, first * self.phases[0].packed.filters());
         }
     }

@@ -271,6 +271,9 @@ impl Operator {
         let filters = ending.finisher().parts().0;
         let row_len = columns * filters;
         if let (Operator::Matrix(matrix), Input::Staged(input), false) = (self, input, context.transposed) {
+            if matrix.ended(context, ending, &matrix.panel(context, input, rows.clone()), output, start) {
+                return;
+            }
             let at_once = (matrix.positions() / columns).max(1);
             for y in rows.clone().step_by(at_once) {
                 let band = y..rows.end.min(y + at_once);

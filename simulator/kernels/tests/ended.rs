@@ -1,0 +1,84 @@
+//! Products that kernel sets end at once, against sums by plain loops and their ends one after the other.
+
+use akida_kernels::isa::{Affine, BLOCK, Packed, Panel};
+use akida_kernels::{available, scalar};
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % n
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.below(256) as u8
+    }
+}
+
+/// An end in which every part of the rule matters.
+fn end(random: &mut Random, filters: usize, signed: bool) -> Affine {
+    let width = filters.next_multiple_of(BLOCK);
+    let mut some =
+        |below: usize, less: i32| -> Vec<i32> { (0..width).map(|_| random.below(below) as i32 - less).collect() };
+    let (low, m, add, k) = (some(4000, 6000), some(40, 0), some(4000, 2000), some(12, 0));
+    let high = low.iter().map(|l| l + 8000).collect();
+    Affine { low, high, m, add, k, signed }
+}
+
+#[test]
+fn sets_end_products_as_plain_loops_do() {
+    // Rows, positions of a row, bytes of a run, runs, filters: odd ones, whole tiles, more weights than a cache holds.
+    let cases = [
+        (1, 5, 4, 1, 1),
+        (1, 16, 64, 1, 16),
+        (1, 17, 64, 1, 32),
+        (3, 33, 36, 3, 40),
+        (2, 14, 192, 3, 48),
+        (1, 49, 512, 1, 100),
+        (4, 7, 100, 2, 33),
+        (1, 40, 1024, 1, 32),
+        (1, 100, 2048, 1, 40),
+        (5, 28, 768, 3, 64),
+        (1, 5, 2304, 1, 17),
+        (9, 6, 640, 2, 16),
+    ];
+    let (mut random, mut at_once) = (Random(7), 0);
+    for (rows, count, run, runs, filters) in cases {
+        for signed in [false, true] {
+            let step = random.below(run) + 1;
+            let (row_step, run_step) = (count * step + random.below(64), run + random.below(64));
+            let bytes = (rows - 1) * row_step + (count - 1) * step + (runs - 1) * run_step + run + 64;
+            let data: Vec<u8> = (0..bytes).map(|_| random.byte()).collect();
+            let weights: Vec<i8> = (0..filters * runs * run).map(|_| random.byte() as i8).collect();
+            let packed = Packed::new(&weights, filters, runs);
+            let start = packed.start(if signed { 128 } else { 0 });
+            let end = end(&mut random, filters, signed);
+            let panel = Panel { data: &data, step, count, row_step, rows, run_step };
+
+            let (positions, width) = (rows * count, packed.width());
+            let mut sums = vec![0; positions * width];
+            scalar().multiply(&panel, &packed, 0..width / BLOCK, &start, &mut sums, width);
+            let mut expected = vec![0; positions * filters];
+            scalar().affine(&sums, width, &end, 0..filters, &mut expected, filters);
+            for set in available() {
+                let mut made = vec![0xA5; positions * filters];
+                if set.ended(&panel, &packed, &start, &end, &mut made) {
+                    at_once += 1;
+                    assert!(
+                        made == expected,
+                        "{}: {rows} x {count} positions, {runs} x {run} bytes, {filters} filters",
+                        set.name()
+                    );
+                } else {
+                    assert!(made.iter().all(|b| *b == 0xA5), "{}: nothing is done", set.name());
+                }
+            }
+        }
+    }
+    if at_once == 0 {
+        println!("SKIP: no kernel set of this machine ends products at once (AMX does)");
+    } else {
+        assert!(at_once >= 20, "{at_once}");
+    }
+}
