@@ -95,6 +95,7 @@ impl Engine {
         let inner = Inner {
             scheduler: Scheduler::new(settings.limits, settings.policy, count, now),
             orders: (0..count).map(|_| VecDeque::new()).collect(),
+            minded: Instant::now(),
             stop: false,
         };
         let shared = Arc::new(Shared {
@@ -274,6 +275,7 @@ fn mind(shared: &Shared) {
             continue;
         }
         let until = inner.scheduler.next_deadline().map_or(ROUND, |at| at.saturating_duration_since(now).min(ROUND));
+        inner.minded = now + until;
         inner = shared.alarm.wait_timeout(inner, until).unwrap_or_else(PoisonError::into_inner).0;
     }
 }

@@ -99,7 +99,7 @@ pub fn prepare(shared: &Shared, taken: Taken) {
     match inner.scheduler.enqueue(id, job) {
         Ok(()) => {
             shared.ring(&inner, model);
-            shared.alarm.notify_one();
+            shared.mind(&inner);
         }
         Err((lost, job)) => {
             drop(inner);

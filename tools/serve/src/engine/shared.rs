@@ -73,6 +73,8 @@ pub struct Inner {
     pub scheduler: Scheduler<Job>,
     /// Orders to each board.
     pub orders: Vec<VecDeque<Order>>,
+    /// When the thread that minds deadlines looks again by itself.
+    pub minded: Instant,
     /// Threads end when they have nothing to do.
     pub stop: bool,
 }
@@ -204,6 +206,13 @@ impl Shared {
     pub fn ring(&self, inner: &Inner, model: ModelId) {
         for board in inner.scheduler.free_boards(model) {
             self.bells[board].notify_one();
+        }
+    }
+
+    /// Wakes the thread that minds deadlines, where one comes before it looks again by itself.
+    pub fn mind(&self, inner: &Inner) {
+        if inner.scheduler.next_deadline().is_some_and(|at| at < inner.minded) {
+            self.alarm.notify_one();
         }
     }
 
