@@ -14,7 +14,7 @@ use akida_hal::regs::pci;
 use akida_hal::{Board, Error, Result};
 
 use crate::chip::bus::HostMemory;
-use crate::chip::job::CoreWork;
+use crate::chip::job::{Begun, CoreWork, Foreseen};
 use crate::chip::memory::lock;
 use crate::chip::{Chip, Counters};
 use crate::clock::{ACCESS, Clock, Time, cycles};
@@ -53,7 +53,7 @@ struct Shared {
     /// Told when there are any.
     work: Condvar,
     /// Computes jobs side by side where accesses do the work.
-    team: Option<Team>,
+    team: Option<Arc<Team>>,
     stop: AtomicBool,
     map: Arc<DmaMap>,
     host: Arc<dyn HostMemory>,
@@ -101,7 +101,8 @@ impl SimBoard {
             work: Condvar::new(),
             team: match spec.clock {
                 Clock::Stepped => {
-                    Some(Team::new(&spec.to_string(), spec.threads.max(1)).map_err(|e| system("starting threads", e))?)
+                    let team = Team::new(&spec.to_string(), spec.threads.max(1));
+                    Some(Arc::new(team.map_err(|e| system("starting threads", e))?))
                 }
                 Clock::Threaded => None,
             },
@@ -141,7 +142,8 @@ impl SimBoard {
 
     /// What the board did so far.
     pub fn inspect(&self) -> Inspection {
-        let chip = lock(&self.shared.chip);
+        let mut chip = lock(&self.shared.chip);
+        chip.catch_up();
         Inspection {
             counters: chip.counters().clone(),
             host_accesses: self.shared.map.accesses(),
@@ -221,19 +223,31 @@ impl Shared {
 
     /// Does the next job, or several that are computed side by side; how many, `None` when there is none.
     fn compute_now(&self, chip: &mut Chip) -> Option<usize> {
-        let threads = self.team.as_ref().map_or(1, Team::threads);
+        let threads = self.team.as_ref().map_or(1, |team| team.threads());
         let works = chip.core_batch(&self.host, threads * TOGETHER);
         let count = works.len();
-        let computed = match &self.team {
-            _ if count == 0 => return None,
-            Some(team) if count > 1 => team.run(works),
-            _ if count > 1 => CoreWork::compute_together(works),
-            _ => {
-                for work in works {
-                    self.time.advance(cycles(chip.core_done(work.run())));
-                }
-                return Some(count);
+        if count == 0 {
+            return None;
+        }
+        if count == 1 {
+            for work in works {
+                self.time.advance(cycles(chip.core_done(work.run())));
             }
+            return Some(count);
+        }
+        let begun: Vec<Begun> = works.into_iter().map(CoreWork::begin).collect();
+        let computed = match &self.team {
+            Some(team) if threads > 1 => {
+                let foreseen: Option<Vec<Foreseen>> = begun.iter().map(Begun::foresee).collect();
+                if let Some(foreseen) = foreseen.filter(|_| chip.foresees()) {
+                    let weights = begun.first().map(Begun::weights).unwrap_or_default();
+                    team.begin(begun);
+                    chip.end_early(team, foreseen, weights).into_iter().for_each(|n| self.time.advance(cycles(n)));
+                    return Some(count);
+                }
+                team.run(begun)
+            }
+            _ => Begun::compute_together(begun),
         };
         for computed in computed {
             let done = computed.finish();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     /// Virtual time: every access takes a little of it, [`pause`](akida_hal::Board::pause) as much as it says, and nothing
-    /// really waits. All work is done inside the access that starts it. Runs repeat exactly.
+    /// really waits. All work is done inside the access that starts it, or looks so. Runs repeat exactly.
     Stepped,
     /// Real time. A thread of the board computes jobs while registers stay readable.
     Threaded,

@@ -200,6 +200,11 @@ impl Faults {
         Self { plan: plan.faults.iter().map(|&f| (f, 0)).collect(), fired: Vec::new() }
     }
 
+    /// Whether anything is to go wrong.
+    pub fn any(&self) -> bool {
+        !self.plan.is_empty()
+    }
+
     pub fn arm(&mut self, plan: &FaultPlan) {
         self.plan = Self::new(plan).plan;
     }

@@ -1,33 +1,41 @@
 //! Threads that compute jobs side by side for a board that works inside register accesses.
 //!
 //! The driver comes back with the next jobs some microseconds after the last were done, sooner than a thread that sleeps wakes up.
-//! So whoever waits looks for a while before it sleeps.
+//! So whoever waits looks for a while before it sleeps, and is woken only if it does.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use crate::chip::job::{Computed, CoreWork};
+use crate::chip::job::{Begun, Computed};
 use crate::chip::memory::lock;
 
-/// How often a thread looks before it sleeps: some 50 µs.
-const LOOKS: usize = 1000;
+/// How long a thread looks before it sleeps, and how often it looks between two looks at the clock.
+const LOOKS: Duration = Duration::from_micros(200);
+const LOOKS_BY_CLOCK: usize = 64;
 
 #[derive(Default)]
 struct Board {
-    /// Jobs that nobody has begun, some at a time, with their place among the results.
-    waiting: VecDeque<(usize, Vec<CoreWork>)>,
-    /// Results, empty while jobs are worked on.
-    made: Vec<Vec<Computed>>,
+    /// Jobs that nobody has begun to compute, and the place of the first among the results.
+    waiting: VecDeque<Begun>,
+    next: usize,
+    /// Results, with the place of the first of each.
+    made: Vec<(usize, Vec<Computed>)>,
+    /// Jobs without a result.
     missing: usize,
+    /// Threads that sleep: helpers, and who waits for the end.
+    asleep: usize,
+    waits: bool,
     stop: bool,
 }
 
 #[derive(Default)]
 struct Shared {
     board: Mutex<Board>,
+    threads: usize,
     /// Lengths of `waiting`, and of what is `missing`, for those who look.
     waiting: AtomicUsize,
     missing: AtomicUsize,
@@ -44,7 +52,7 @@ pub struct Team {
 impl Team {
     /// A team of `threads`, the caller of [`run`](Self::run) counted.
     pub fn new(name: &str, threads: usize) -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared { threads, ..Shared::default() });
         let helper = |n: usize| {
             let shared = shared.clone();
             std::thread::Builder::new().name(format!("{name} NPs {n}")).spawn(move || shared.help())
@@ -59,41 +67,55 @@ impl Team {
     }
 
     /// Computes jobs; results in their order. Each thread takes neighbours, which are computed together.
-    pub fn run(&self, mut works: Vec<CoreWork>) -> Vec<Computed> {
-        if works.len() < 2 || self.helpers.is_empty() {
-            return CoreWork::compute_together(works);
+    pub fn run(&self, jobs: Vec<Begun>) -> Vec<Computed> {
+        if jobs.len() < 2 || self.helpers.is_empty() {
+            return Begun::compute_together(jobs);
         }
-        let each = works.len().div_ceil(self.threads());
+        self.begin(jobs);
+        self.end()
+    }
+
+    /// Lets helpers begin; [`end`](Self::end) must follow.
+    pub fn begin(&self, jobs: Vec<Begun>) {
         let mut board = lock(&self.shared.board);
-        while !works.is_empty() {
-            let rest = works.split_off(each.min(works.len()));
-            let place = board.waiting.len();
-            board.waiting.push_back((place, std::mem::replace(&mut works, rest)));
-        }
-        board.missing = board.waiting.len();
-        board.made = board.waiting.iter().map(|_| Vec::new()).collect();
+        board.missing = jobs.len();
+        board.next = 0;
+        board.waiting = jobs.into();
         self.shared.tell(&board);
-        self.shared.begin.notify_all();
-        board = self.shared.work(board);
+        if board.asleep > 0 {
+            self.shared.begin.notify_all();
+        }
+    }
+
+    /// Computes what nobody has begun and waits for the rest; results in the order of the jobs.
+    pub fn end(&self) -> Vec<Computed> {
+        let mut board = self.shared.work(lock(&self.shared.board));
         if board.missing > 0 {
             drop(board);
             look(|| self.shared.missing.load(Ordering::Relaxed) == 0);
             board = lock(&self.shared.board);
         }
         while board.missing > 0 {
+            board.waits = true;
             board = self.shared.end.wait(board).unwrap_or_else(PoisonError::into_inner);
+            board.waits = false;
         }
-        std::mem::take(&mut board.made).into_iter().flatten().collect()
+        let mut made = std::mem::take(&mut board.made);
+        made.sort_unstable_by_key(|(place, _)| *place);
+        made.into_iter().flat_map(|(_, computed)| computed).collect()
     }
 }
 
 /// Until there is something, or it takes too long.
 fn look(there: impl Fn() -> bool) {
-    for _ in 0..LOOKS {
-        if there() {
-            return;
+    let start = Instant::now();
+    while start.elapsed() < LOOKS {
+        for _ in 0..LOOKS_BY_CLOCK {
+            if there() {
+                return;
+            }
+            std::hint::spin_loop();
         }
-        std::hint::spin_loop();
     }
 }
 
@@ -103,14 +125,18 @@ impl Shared {
         self.missing.store(board.missing, Ordering::Relaxed);
     }
 
-    /// Computes what waits until nothing does.
+    /// Computes what waits until nothing does. Less and less is taken at once, so that all end at about the same time.
     fn work<'a>(&'a self, mut board: MutexGuard<'a, Board>) -> MutexGuard<'a, Board> {
-        while let Some((place, works)) = board.waiting.pop_front() {
+        while !board.waiting.is_empty() {
+            let count = board.waiting.len().div_ceil(self.threads);
+            let jobs: Vec<Begun> = board.waiting.drain(..count).collect();
+            let place = board.next;
+            board.next += count;
             self.tell(&board);
             drop(board);
-            let turn = Turn(self);
-            let computed = CoreWork::compute_together(works);
-            lock(&self.board).made[place] = computed;
+            let turn = Turn(self, count);
+            let computed = Begun::compute_together(jobs);
+            lock(&self.board).made.push((place, computed));
             drop(turn);
             board = lock(&self.board);
         }
@@ -125,7 +151,9 @@ impl Shared {
             look(|| self.waiting.load(Ordering::Relaxed) > 0);
             board = lock(&self.board);
             if board.waiting.is_empty() && !board.stop {
+                board.asleep += 1;
                 board = self.begin.wait(board).unwrap_or_else(PoisonError::into_inner);
+                board.asleep -= 1;
             }
         }
     }
@@ -133,14 +161,14 @@ impl Shared {
 
 /// Some jobs that are worked on. They are over when this is dropped, even by a panic: nobody waits for them for ever, and a driver
 /// notices that they are missing.
-struct Turn<'a>(&'a Shared);
+struct Turn<'a>(&'a Shared, usize);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut board = lock(&self.0.board);
-        board.missing -= 1;
+        board.missing -= self.1;
         self.0.tell(&board);
-        if board.missing == 0 {
+        if board.missing == 0 && board.waits {
             self.0.end.notify_one();
         }
     }

@@ -19,6 +19,7 @@ const RECORDS_MAX: usize = 4096;
 impl Chip {
     /// Resets act when their bits are set; releasing them is the other write (hardware.md 7.2).
     pub(super) fn general_control(&mut self, old: GeneralControl, new: GeneralControl) {
+        self.catch_up();
         let core = GeneralControl::CORE_RESET;
         let np = GeneralControl::LOGIC_RESET | GeneralControl::MESH_RESET;
         let resets = core | np | GeneralControl::SCC_RESET;
@@ -69,6 +70,9 @@ impl Chip {
     pub fn core_work(&mut self, host: &Arc<dyn HostMemory>) -> Option<CoreWork> {
         if !self.attention || self.presence != Presence::Here || self.held() {
             return None;
+        }
+        if self.controllers.iter().any(|c| c.pending().is_some()) {
+            self.catch_up();
         }
         let work = self.first_work(host);
         self.attention = work.is_some();
@@ -185,7 +189,7 @@ impl Chip {
         }
     }
 
-    fn refuse(&mut self, kind: Kind, error: &JobError) {
+    pub(super) fn refuse(&mut self, kind: Kind, error: &JobError) {
         log::debug!(target: "akida::sim::dma", "{kind:?} job refused: {error}");
         self.controllers[kind.index()].halt(matches!(error, JobError::Bus(_)));
         self.record(JobRecord { kind, outcome: Err(error.to_string()) });

@@ -69,6 +69,9 @@ impl LinkWork {
     }
 }
 
+/// Bytes of a list element.
+const ELEMENT: usize = 24;
+
 /// What the device's side of a transfer is.
 enum Local {
     Bytes(Vec<u8>),
@@ -95,10 +98,12 @@ impl Chip {
     }
 
     fn next_transfer(&mut self, index: usize) -> Option<Transfer> {
+        let list = self.link.channels()[index].list;
+        self.reads(list, ELEMENT);
         let (memory, faults) = (&self.memory, &mut self.faults);
         let mut events = Vec::new();
         let fetch = |at: u64| {
-            let mut bytes = [0; 24];
+            let mut bytes = [0; ELEMENT];
             let at = u32::try_from(at).ok()?;
             // A link element fills only 16 bytes of its slot.
             if memory.read(at, &mut bytes).is_err() {
@@ -157,6 +162,7 @@ impl Chip {
         let writing = transfer.direction == Direction::Read;
         if self.memory.contains(address, len) {
             let mut bytes = vec![0; if writing { 0 } else { len }];
+            self.reads(address.into(), bytes.len());
             self.memory.read(address, &mut bytes).ok()?;
             return Some(Local::Bytes(bytes));
         }
@@ -205,6 +211,7 @@ impl Chip {
     fn store(&mut self, local: u64, bytes: &[u8]) -> Result<(), Cause> {
         self.attention = true;
         let address = u32::try_from(local).map_err(|_| Cause::Local)?;
+        self.writes(local, bytes.len());
         if self.memory.write(address, bytes).is_err() {
             for (i, word) in bytes.as_chunks::<4>().0.iter().enumerate() {
                 self.device_write(local + 4 * i as u64, u32::from_le_bytes(*word));

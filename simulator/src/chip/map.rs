@@ -6,7 +6,7 @@ use akida_hal::board::{Bar, Chip as ChipKind};
 use akida_hal::memory_map::{DBI, MEMORY, TOP};
 use akida_hal::regs::edma::BAR2_BASE;
 use akida_hal::regs::top::{self as top_registers, GeneralControl};
-use akida_hal::regs::{self, epg};
+use akida_hal::regs::{self, dma, epg};
 
 use super::config::Effect;
 use super::controller::Kind;
@@ -106,11 +106,13 @@ impl Chip {
             return value;
         }
         let mut bytes = [0; 4];
+        self.reads(address.into(), 4);
         self.memory.read(address, &mut bytes).map_or(ONES, |()| u32::from_le_bytes(bytes))
     }
 
     pub(super) fn device_write(&mut self, address: u64, value: u32) {
         let Ok(address) = u32::try_from(address) else { return };
+        self.writes(address.into(), 4);
         if let Some(offset) = within(address, TOP, TOP_LEN) {
             self.trace("top", "write", offset, value);
             self.top_write(offset, value);
@@ -135,7 +137,13 @@ impl Chip {
 
     fn top_write(&mut self, offset: u32, value: u32) {
         match block(offset) {
-            Block::Dma(kind, register) => self.controllers[kind.index()].write(register, value),
+            Block::Dma(kind, register) => {
+                if register == dma::CONTROL {
+                    // A job that is out when its controller is reset writes nothing any more.
+                    self.catch_up();
+                }
+                self.controllers[kind.index()].write(register, value);
+            }
             Block::Epg(epg::CONTROL) if value & epg::RESET != 0 => self.epg.reset(),
             Block::Epg(register) => {
                 self.epg.write(register, value);

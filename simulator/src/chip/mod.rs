@@ -13,6 +13,7 @@ mod edma;
 mod hdma;
 pub mod iatu;
 pub mod job;
+mod late;
 mod link;
 mod map;
 pub mod memory;
@@ -38,6 +39,7 @@ use edma::Edma;
 use hdma::Hdma;
 use iatu::Iatu;
 use job::Buffers;
+use late::Late;
 use link::LinkEngine;
 pub use link::LinkWork;
 use map::{ONES, Place};
@@ -118,6 +120,7 @@ pub struct Chip {
     passes: Arc<Mutex<PassStore>>,
     /// Buffers of jobs that ended.
     spare: Arc<Mutex<Vec<Buffers>>>,
+    late: Option<Late>,
     /// Something happened since no job of the core could be started.
     attention: bool,
     faults: Faults,
@@ -148,6 +151,7 @@ impl Chip {
             mesh: Arc::new(Mutex::new(Mesh::new(mesh))),
             passes: Arc::default(),
             spare: Arc::default(),
+            late: None,
             attention: true,
             faults: Faults::new(&spec.faults),
             presence: Presence::Here,
@@ -174,6 +178,7 @@ impl Chip {
 
     /// Replaces the fault plan.
     pub fn arm(&mut self, plan: &FaultPlan) {
+        self.catch_up();
         self.faults.arm(plan);
     }
 
@@ -248,6 +253,7 @@ impl Chip {
 
     /// Function level or bus reset: everything but memory goes back to power-on. That the Akida core is included is ours.
     pub fn reset(&mut self) {
+        self.catch_up();
         if self.presence == Presence::LostUntilReset {
             self.presence = Presence::Here;
         }

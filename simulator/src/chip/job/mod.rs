@@ -20,7 +20,7 @@ use super::regmap::RegMap;
 use crate::mesh::{Elements, MemoryFault, Mesh, MeshError, MeshInput, MeshOutput, ReadMemory};
 pub use config::Passes;
 use output::{sum, sum_bytes};
-pub use together::Computed;
+pub use together::{Begun, Computed, Foreseen};
 
 /// Largest input of one job. Ours: a 2^32-byte row times 65535 rows can be described, and does not exist.
 const INPUT_MAX: u64 = 64 << 20;
@@ -226,6 +226,12 @@ impl CoreWork {
 
     fn done(&self, outcome: Result<Completed, JobError>) -> CoreDone {
         CoreDone { kind: self.kind, index: self.index, started: self.started, outcome }
+    }
+
+    /// Whether the fault plan does anything to it.
+    fn tampered(&self) -> bool {
+        let Tamper { descriptor, packet, job_id, header } = self.tamper;
+        descriptor.is_some() || packet.is_some() || job_id || header
     }
 
     fn checksum_in(&self, buffers: &Buffers) -> u32 {

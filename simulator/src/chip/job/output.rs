@@ -19,10 +19,15 @@ pub(super) fn sum(words: &[u32]) -> u32 {
     words.iter().fold(0, |sum, word| sum.wrapping_add(*word))
 }
 
+/// How long a job takes. Ours.
+fn cycles(input_words: u32, output_words: u32) -> u32 {
+    input_words.saturating_add(output_words).saturating_add(64)
+}
+
 impl CoreWork {
     /// The output to where it belongs.
     pub(super) fn deliver(&self, made: Made, buffers: &mut Buffers) -> Result<Completed, JobError> {
-        let Made { taken: Taken { header, address, words, output }, checksum_in, output: made } = made;
+        let Made { taken, checksum_in, output: made } = made;
         let framed = &mut buffers.output;
         framed.clear();
         framed.resize(self.header_bytes(), 0);
@@ -32,17 +37,35 @@ impl CoreWork {
         let payload = framed.len() - self.header_bytes();
         let format = OutputHeader { words: (payload / 4) as u32, format: format_type };
         self.frame(format, framed);
-        self.write(output, framed)?;
-        let job = header.job.0 ^ if self.tamper.job_id { 0x5555 } else { 0 };
+        self.write(taken.output, framed)?;
+        Ok(self.ended(&taken, checksum_in, payload, self.checksum(&framed[self.header_bytes()..])))
+    }
+
+    /// What registers say of an input job with so many bytes of output behind its header.
+    pub(super) fn ended(&self, taken: &Taken, checksum_in: u32, payload: usize, checksum_out: u32) -> Completed {
+        let Taken { header, address, words, output } = taken;
         let mut quiet = MonitorStatus::empty();
         quiet.set(MonitorStatus::OUTBOUND_INTERRUPT, header.no_outbound_interrupt);
         quiet.set(MonitorStatus::INBOUND_INTERRUPT, header.no_inbound_interrupt);
-        Ok(Completed {
-            job,
+        let output_words = (payload / 4) as u32;
+        Completed {
+            index: self.index,
+            job: header.job.0 ^ if self.tamper.job_id { 0x5555 } else { 0 },
+            input: *address,
+            input_words: *words,
+            output: *output,
+            output_words,
+            checksum_in,
+            checksum_out,
+            cycles: cycles(*words, output_words),
             burst: self.passes.is_some(),
             quiet: quiet.bits(),
-            ..self.completed(address, words, checksum_in, output, &framed[self.header_bytes()..])
-        })
+        }
+    }
+
+    /// The sum over what is written, where it is asked for.
+    fn checksum(&self, payload: &[u8]) -> u32 {
+        if dma::CHECKSUM_ENABLE.any(self.setup.debug) { sum_bytes(payload) } else { 0 }
     }
 
     pub(super) fn header_bytes(&self) -> usize {
@@ -65,11 +88,16 @@ impl CoreWork {
         }
     }
 
+    /// Bytes behind the header that are cleared first.
+    pub(super) fn cleared(&self) -> usize {
+        let clear = self.setup.clear;
+        if dma::CLEAR_ENABLE.any(clear) { dma::CLEAR_WORDS.get(clear) as usize * 4 } else { 0 }
+    }
+
     /// Clears what is behind the output where asked to, then writes header and payload.
     pub(super) fn write(&self, output: u32, framed: &[u8]) -> Result<(), JobError> {
         let header = self.header_bytes();
-        let clear = self.setup.clear;
-        let cleared = if dma::CLEAR_ENABLE.any(clear) { dma::CLEAR_WORDS.get(clear) as usize * 4 } else { 0 };
+        let cleared = self.cleared();
         let len = framed.len().max(header + cleared);
         if !self.bus.decodes(output, len) {
             return Err(BusError::Decode { address: output, len }.into());
@@ -95,7 +123,7 @@ impl CoreWork {
         output: u32,
         payload: &[u8],
     ) -> Completed {
-        let (words, checksums) = ((payload.len() / 4) as u32, dma::CHECKSUM_ENABLE.any(self.setup.debug));
+        let words = (payload.len() / 4) as u32;
         Completed {
             index: self.index,
             job: 0,
@@ -104,8 +132,8 @@ impl CoreWork {
             output,
             output_words: words,
             checksum_in,
-            checksum_out: if checksums { sum_bytes(payload) } else { 0 },
-            cycles: input_words.saturating_add(words).saturating_add(64),
+            checksum_out: self.checksum(payload),
+            cycles: cycles(input_words, words),
             burst: false,
             quiet: 0,
         }

@@ -1,12 +1,29 @@
 //! Jobs that are computed at the same time, so that weights are read once for all. Nobody sees the difference: outputs are written
 //! one by one in the order of the ring.
 
+use std::ops::Range;
+
 use akida_hal::regs::dma;
 
 use super::{Buffers, CoreDone, CoreWork, JobError, Made, Taken, Weights};
 use crate::chip::controller::Kind;
 use crate::chip::memory::lock;
 use crate::mesh::{MeshInput, MeshOutput};
+
+/// A job whose input was read.
+pub struct Begun {
+    work: CoreWork,
+    buffers: Buffers,
+    taken: Result<Taken, JobError>,
+}
+
+/// How a job will end, which nothing but an address of weights without memory could change any more.
+pub struct Foreseen {
+    /// What it leaves in registers.
+    pub done: CoreDone,
+    /// Device memory its output goes to.
+    pub output: Range<u32>,
+}
 
 /// A job that was computed; nobody can see it yet.
 pub struct Computed {
@@ -34,29 +51,55 @@ impl CoreWork {
             && lock(&self.mesh).network().is_ok_and(|n| !n.keeps_frames())
     }
 
+    /// Reads the input.
+    pub fn begin(self) -> Begun {
+        let mut buffers = lock(&self.spare).pop().unwrap_or_default();
+        let taken = self.read_input(&mut buffers);
+        Begun { work: self, buffers, taken }
+    }
+}
+
+impl Begun {
+    /// How the job will end, where that does not depend on what it computes.
+    pub fn foresee(&self) -> Option<Foreseen> {
+        let Self { work, taken, .. } = self;
+        let taken = taken.as_ref().ok()?;
+        let network = lock(&work.mesh).network().ok()?;
+        let payload = network.dense_payload()?;
+        let room = payload.max(work.cleared());
+        let there = work.bus.memory.contains(taken.output, work.header_bytes() + room);
+        let fits = work.kind == Kind::Event || self.buffers.input.len() == network.input().len();
+        // Narrower elements might be too large.
+        if work.tampered() || dma::CHECKSUM_ENABLE.any(work.setup.debug) || network.input().bits < 8 || !fits || !there
+        {
+            return None;
+        }
+        let end = taken.output + (work.header_bytes() + room) as u32;
+        Some(Foreseen { done: work.done(Ok(work.ended(taken, 0, payload, 0))), output: taken.output..end })
+    }
+
+    /// Where the job finds weights in device memory.
+    pub fn weights(&self) -> Vec<Range<u32>> {
+        let Self { work, .. } = self;
+        let network = lock(&work.mesh).network().ok();
+        network.map_or(Vec::new(), |n| n.external(&Weights { bus: &work.bus, addresses: work.fnp2 }))
+    }
+
     /// Does all but to write the output, which [`Computed::finish`] does in the order of the ring, of jobs that can be
     /// computed side by side: together, so that weights are read once for all, unless one of them is refused.
-    pub fn compute_together(works: Vec<Self>) -> Vec<Computed> {
-        let mut read: Vec<(Self, Buffers, Result<Taken, JobError>)> = works
-            .into_iter()
-            .map(|work| {
-                let mut buffers = lock(&work.spare).pop().unwrap_or_default();
-                let taken = work.read_input(&mut buffers);
-                (work, buffers, taken)
-            })
-            .collect();
-        let Some(outputs) = Self::outputs(&read) else {
-            return read
+    pub fn compute_together(jobs: Vec<Self>) -> Vec<Computed> {
+        let Some(outputs) = Self::outputs(&jobs) else {
+            return jobs
                 .into_iter()
-                .map(|(work, mut buffers, _)| {
+                .map(|Self { work, mut buffers, .. }| {
                     let made = work.make(None, &mut buffers);
                     Computed { work, buffers, made }
                 })
                 .collect();
         };
-        read.drain(..)
+        jobs.into_iter()
             .zip(outputs)
-            .map(|((work, buffers, taken), output)| {
+            .map(|(Self { work, buffers, taken }, output)| {
                 let made = taken.map(|taken| Made { taken, checksum_in: work.checksum_in(&buffers), output });
                 Computed { work, buffers, made }
             })
@@ -64,13 +107,13 @@ impl CoreWork {
     }
 
     /// What jobs make, where none of them is refused.
-    fn outputs(read: &[(Self, Buffers, Result<Taken, JobError>)]) -> Option<Vec<MeshOutput>> {
-        let (first, ..) = read.first().filter(|_| read.len() > 1)?;
-        if read.iter().any(|(work, _, taken)| taken.is_err() || work.live().is_err()) {
+    fn outputs(jobs: &[Self]) -> Option<Vec<MeshOutput>> {
+        let first = &jobs.first()?.work;
+        if jobs.iter().any(|job| job.taken.is_err() || job.work.live().is_err()) {
             return None;
         }
         let network = lock(&first.mesh).network().ok()?;
-        let inputs: Vec<MeshInput<'_>> = read.iter().map(|(work, buffers, _)| buffers.mesh(work.kind)).collect();
+        let inputs: Vec<MeshInput<'_>> = jobs.iter().map(|job| job.buffers.mesh(job.work.kind)).collect();
         network.run_batch(&inputs, &Weights { bus: &first.bus, addresses: first.fnp2 }).ok()
     }
 }

@@ -9,6 +9,7 @@ mod prepare;
 mod rules;
 mod run;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use akida_hal::mesh::NpAddress;
@@ -117,6 +118,22 @@ impl Network {
     /// How a job's output leaves.
     pub fn format(&self) -> OutputFormat {
         self.format
+    }
+
+    /// Bytes of every job's output behind its header; `None` where that depends on what it is.
+    pub fn dense_payload(&self) -> Option<usize> {
+        let (output, dense) = (self.output(), self.format == OutputFormat::Dense);
+        dense.then(|| if output.bits > 8 { output.len() * 4 } else { output.len().next_multiple_of(4) })
+    }
+
+    /// Device memory that weights of FNP2s are in.
+    pub fn external(&self, memory: &dyn ReadMemory) -> Vec<Range<u32>> {
+        let range = |external: &External| {
+            let first = memory.fnp2_address(external.id);
+            first..first.saturating_add(external.words as u32 * 4)
+        };
+        let works = self.layers.iter().flat_map(|l| &l.parts).map(|p| &p.work);
+        works.filter_map(|w| if let Work::External(external) = w { Some(range(external)) } else { None }).collect()
     }
 
     /// Whether a job sees something of those before it.
