@@ -170,6 +170,16 @@ pub trait Kernels: Debug + Send + Sync {
     /// When lengths do not fit together.
     fn depthwise(&self, x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]);
 
+    /// Two of them on the same rows, by kernels of as many filters. Nothing is done and false is given where this is no better than
+    /// one after the other.
+    ///
+    /// # Panics
+    /// As [`depthwise`](Self::depthwise).
+    fn depthwise_two(&self, x: &[&[u8]], w: [&Taps; 2], end: &TapsEnd, out: [&mut [u8]; 2]) -> bool {
+        let _ = (x, w, end, out);
+        false
+    }
+
     /// The same, sums.
     ///
     /// # Panics

@@ -211,10 +211,15 @@ macro_rules! loops_with {
 }
 pub(super) use loops_with;
 
-/// A set's methods, by way of the functions of its module.
+/// A set's methods, by way of the functions of its module; more than those all sets have stand in braces.
 macro_rules! kernels {
     ($set:ty, $name:literal) => {
+        kernels!($set, $name, {});
+    };
+    ($set:ty, $name:literal, { $($more:item)* }) => {
         impl Kernels for $set {
+            $($more)*
+
             fn name(&self) -> &'static str {
                 $name
             }

@@ -15,7 +15,34 @@ pub(crate) struct Depthwise {
     filters: Range<usize>,
     frames: usize,
     taps: Taps,
+    /// For two rows of the convolution at once, see [`Two`].
+    two: Option<Two>,
     end: Option<TapsEnd>,
+}
+
+/// A kernel of three rows that moves by one: two rows of the convolution meet four of the input, and four bytes of a column are what
+/// one instruction takes. The kernel of the first has zeros in its last row, that of the second in its first. Taps are (column, row).
+#[derive(Clone, Debug)]
+struct Two([Taps; 2]);
+
+impl Two {
+    const ROWS: usize = 4;
+
+    fn new(context: &Context, weights: &[i8], filters: usize) -> Option<Self> {
+        let Geometry { kernel: [rows, across], stride, .. } = context.geometry;
+        if rows != Self::ROWS - 1 || stride[0] != 1 {
+            return None;
+        }
+        let taps = |shift: usize| {
+            let mut moved = vec![0; filters * across * Self::ROWS];
+            for (i, &w) in weights.iter().enumerate() {
+                let (filter, row, column) = (i / (rows * across), i / across % rows, i % across);
+                moved[(filter * across + column) * Self::ROWS + row + shift] = w;
+            }
+            Taps::new(&moved, filters, across * Self::ROWS, context.inputs.offset())
+        };
+        Some(Self([taps(0), taps(1)]))
+    }
 }
 
 impl Depthwise {
@@ -23,13 +50,14 @@ impl Depthwise {
     pub(super) fn new(context: &Context, weights: &[i8], filters: Range<usize>) -> Self {
         let kernel = context.geometry.kernel;
         let taps = Taps::new(weights, filters.len(), kernel[0] * kernel[1], context.inputs.offset());
-        Self { kernel, temporal: false, filters, frames: 1, taps, end: None }
+        let two = Two::new(context, weights, filters.len());
+        Self { kernel, temporal: false, filters, frames: 1, taps, two, end: None }
     }
 
     /// `weights` is (filter, frame); frames lie one after another in the channels.
     pub(super) fn temporal(context: &Context, weights: &[i8], filters: Range<usize>, frames: usize) -> Self {
         let taps = Taps::new(weights, filters.len(), frames, context.inputs.offset());
-        Self { kernel: [1, frames], temporal: true, filters, frames, taps, end: None }
+        Self { kernel: [1, frames], temporal: true, filters, frames, taps, two: None, end: None }
     }
 
     pub(super) fn filters(&self) -> usize {
@@ -48,15 +76,16 @@ impl Depthwise {
 
     /// What the taps meet in row `y` of the convolution.
     fn taps<'a>(&self, context: &Context, input: Planar<'a>, y: usize) -> Rows<'a> {
-        let Geometry { stride, .. } = context.geometry;
-        let top = (y - context.conv[0].start) * stride[0];
+        let top = (y - context.conv[0].start) * context.geometry.stride[0];
         let [rows, across] = self.kernel;
         let taps = (0..rows).flat_map(|r| (0..across).map(move |t| (r, t)));
-        taps.map(|(r, t)| match self.temporal {
-            true => input.from(top + r, t, 0),
-            false => input.from(top + r, t % stride[1], t / stride[1]),
-        })
-        .collect()
+        taps.map(|(r, t)| self.tap(context, input, top + r, t)).collect()
+    }
+
+    /// What tap `t` of a row of the kernel meets in a row of the input.
+    fn tap<'a>(&self, context: &Context, input: Planar<'a>, row: usize, t: usize) -> &'a [u8] {
+        let stride = context.geometry.stride[1];
+        if self.temporal { input.from(row, t, 0) } else { input.from(row, t % stride, t / stride) }
     }
 
     /// Row `y`, (column, filter).
@@ -65,11 +94,29 @@ impl Depthwise {
         context.kernels.depthwise_sums(self.taps(context, input, y).as_slice(), &self.taps, &mut sums[..len]);
     }
 
-    /// Row `y`, ended; false where there is no end.
+    /// Rows from `y` on, ended, until the output is full; false where there is no end.
     pub(super) fn bytes(&self, context: &Context, input: Planar<'_>, y: usize, out: &mut [u8]) -> bool {
         let Some(end) = &self.end else { return false };
-        context.kernels.depthwise(self.taps(context, input, y).as_slice(), &self.taps, end, out);
+        let row_len = context.conv[1].len() * self.filters.len();
+        for (y, out) in (y..).step_by(2).zip(out.chunks_mut(2 * row_len)) {
+            if out.len() == 2 * row_len && self.two_rows(context, input, y, end, out) {
+                continue;
+            }
+            for (y, out) in (y..).zip(out.chunks_mut(row_len)) {
+                context.kernels.depthwise(self.taps(context, input, y).as_slice(), &self.taps, end, out);
+            }
+        }
         true
+    }
+
+    /// Rows `y` and the next, where kernels have a way to make them at once; else false.
+    fn two_rows(&self, context: &Context, input: Planar<'_>, y: usize, end: &TapsEnd, out: &mut [u8]) -> bool {
+        let Some(Two([first, second])) = &self.two else { return false };
+        let top = y - context.conv[0].start;
+        let taps = (0..self.kernel[1]).flat_map(|t| (0..Two::ROWS).map(move |r| (r, t)));
+        let rows: Rows<'_> = taps.map(|(r, t)| self.tap(context, input, top + r, t)).collect();
+        let (above, below) = out.split_at_mut(out.len() / 2);
+        context.kernels.depthwise_two(rows.as_slice(), [first, second], end, [above, below])
     }
 }
 

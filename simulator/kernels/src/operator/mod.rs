@@ -283,11 +283,9 @@ impl Operator {
             return;
         }
         if let (Operator::Depthwise(depthwise), Input::Planar(input), Output::Bytes(out)) = (self, input, &mut *output)
+            && depthwise.bytes(context, input, rows.start, &mut out[start..][..rows.len() * row_len])
         {
-            let mut rows = rows.clone().zip(out[start..].chunks_exact_mut(row_len));
-            if rows.all(|(y, out)| depthwise.bytes(context, input, y, out)) {
-                return;
-            }
+            return;
         }
         let at_once = self.rows_of_sums(context).min(rows.len());
         let width = self.width();

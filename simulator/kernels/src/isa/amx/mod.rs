@@ -120,6 +120,10 @@ impl Kernels for Amx {
         self.others.depthwise(x, w, end, out);
     }
 
+    fn depthwise_two(&self, x: &[&[u8]], w: [&Taps; 2], end: &TapsEnd, out: [&mut [u8]; 2]) -> bool {
+        self.others.depthwise_two(x, w, end, out)
+    }
+
     fn depthwise_sums(&self, x: &[&[u8]], w: &Taps, out: &mut [i32]) {
         self.others.depthwise_sums(x, w, out);
     }

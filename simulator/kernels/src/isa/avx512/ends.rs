@@ -1,235 +1,14 @@
-//! AVX-512 VNNI: `vpdpbusd` on 512 bits, which adds four products of bytes to each 32-bit sum without saturating.
+//! Sums to bytes.
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
-use super::{
-    Affine, BLOCK, CHUNK, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
-    check_ending, loops,
-};
-
-/// AVX-512 VNNI kernels.
-#[derive(Debug)]
-pub struct Avx512Vnni(());
-
-impl Avx512Vnni {
-    /// None where the machine lacks AVX-512 F, BW, VL or VNNI.
-    pub fn new() -> Option<Self> {
-        let there = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vnni");
-        there.then_some(Self(()))
-    }
-}
-
-struct Zmm;
-
-// SAFETY: loads and stores touch what the trait says and ask for no alignment.
-unsafe impl Lanes for Zmm {
-    const PER_BLOCK: usize = 1;
-    type Sums = __m512i;
-    type Quad = __m512i;
-    type Weights = __m512i;
-
-    #[inline(always)]
-    unsafe fn start(at: *const i32) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_loadu_si512(at.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn quad(at: *const u8) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_set1_epi32(at.cast::<i32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
-    unsafe fn weights(at: *const i8) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_loadu_si512(at.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_dpbusd_epi32(sums, x, w) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(sums: __m512i, at: *mut i32) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_storeu_si512(at.cast(), sums) }
-    }
-}
-
-/// # Safety
-/// As [`tile::tile`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn compute<const P: usize, const N: usize>(t: &Tile) {
-    // SAFETY: the caller's promise.
-    unsafe { tile::tile::<Zmm, P, N>(t) }
-}
-
-/// 32 registers: 28 sums, two of weights, one of inputs.
-const SHAPES: &[Shape] = &[
-    Shape { blocks: 8, tiles: &[compute::<1, 8>, compute::<2, 8>] },
-    Shape {
-        blocks: 4,
-        tiles: &[compute::<1, 4>, compute::<2, 4>, compute::<3, 4>, compute::<4, 4>, compute::<5, 4>, compute::<6, 4>],
-    },
-    Shape {
-        blocks: 2,
-        tiles: &[
-            compute::<1, 2>,
-            compute::<2, 2>,
-            compute::<3, 2>,
-            compute::<4, 2>,
-            compute::<5, 2>,
-            compute::<6, 2>,
-            compute::<7, 2>,
-            compute::<8, 2>,
-            compute::<9, 2>,
-            compute::<10, 2>,
-            compute::<11, 2>,
-            compute::<12, 2>,
-            compute::<13, 2>,
-            compute::<14, 2>,
-        ],
-    },
-    Shape {
-        blocks: 1,
-        tiles: &[
-            compute::<1, 1>,
-            compute::<2, 1>,
-            compute::<3, 1>,
-            compute::<4, 1>,
-            compute::<5, 1>,
-            compute::<6, 1>,
-            compute::<7, 1>,
-            compute::<8, 1>,
-            compute::<9, 1>,
-            compute::<10, 1>,
-            compute::<11, 1>,
-            compute::<12, 1>,
-            compute::<13, 1>,
-            compute::<14, 1>,
-        ],
-    },
-];
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn peak(rounds: u64) -> u64 {
-    // SAFETY: called where the instructions were detected.
-    unsafe { tile::peak::<Zmm, 24>(rounds) }
-}
-
-/// Four registers of depthwise sums of the chunk at byte `at` of every row.
-///
-/// # Safety
-/// The chunk is inside every row; `place` is a chunk of the weights' period.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn chunk(x: &[&[u8]], w: &Taps, at: usize, place: usize) -> [__m512i; 4] {
-    let quads = x.len().div_ceil(4);
-    // SAFETY: the caller's promise; weights and starts have four registers for each chunk of the period (and quad).
-    unsafe {
-        let mut sums: [__m512i; 4] =
-            std::array::from_fn(|j| _mm512_loadu_si512(w.lanes().as_ptr().add(place * CHUNK + j * BLOCK).cast()));
-        let mut weights = w.quads().as_ptr().add(place * quads * 4);
-        for four in x.chunks(4) {
-            let row = |t: usize| match four.get(t) {
-                Some(row) => _mm512_loadu_si512(row.as_ptr().add(at).cast()),
-                None => _mm512_setzero_si512(),
-            };
-            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
-            let (ab, cd) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
-            let (ab_high, cd_high) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
-            let quads = [
-                _mm512_unpacklo_epi16(ab, cd),
-                _mm512_unpackhi_epi16(ab, cd),
-                _mm512_unpacklo_epi16(ab_high, cd_high),
-                _mm512_unpackhi_epi16(ab_high, cd_high),
-            ];
-            for j in 0..4 {
-                sums[j] = _mm512_dpbusd_epi32(sums[j], quads[j], _mm512_loadu_si512(weights.add(j).cast()));
-            }
-            weights = weights.add(4);
-        }
-        sums
-    }
-}
-
-/// Sums to integers that become bytes by saturation.
-///
-/// # Safety
-/// `at` and the fifteen behind are places of `end`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn ended(sums: __m512i, end: &Affine, at: usize) -> __m512i {
-    // SAFETY: the caller's promise; all vectors of an ending have one length.
-    let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
-    let held = _mm512_min_epi32(_mm512_max_epi32(sums, load(&end.low)), load(&end.high));
-    _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(held, load(&end.m)), load(&end.add)), load(&end.k))
-}
-
-/// A depthwise convolution. Packing undoes what shuffling did to the order of filters.
-///
-/// # Safety
-/// Rows are checked.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]) {
-    let end = &end.lanes;
-    let chunks = w.period() / CHUNK;
-    assert!(end.low.len() == w.period(), "an end for every element");
-    let mut place = 0;
-    for (i, out) in out.chunks_mut(CHUNK).enumerate() {
-        // SAFETY: rows have whole chunks for every element; places go round in the period. Stores are masked to what there
-        // is of the output.
-        unsafe {
-            let sums = chunk(x, w, i * CHUNK, place);
-            let y: [__m512i; 4] = std::array::from_fn(|j| ended(sums[j], end, place * CHUNK + j * BLOCK));
-            let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
-            let bytes = if end.signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
-            if out.len() == CHUNK {
-                _mm512_storeu_si512(out.as_mut_ptr().cast(), bytes);
-            } else {
-                _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), (1 << out.len()) - 1, bytes);
-            }
-        }
-        place = if place + 1 == chunks { 0 } else { place + 1 };
-    }
-}
-
-/// The same, sums.
-///
-/// # Safety
-/// Rows are checked.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]) {
-    let chunks = w.period() / CHUNK;
-    for (i, out) in out.chunks_mut(CHUNK).enumerate() {
-        let mut ordered = [0i32; CHUNK];
-        // SAFETY: as above; lane l of register j has elements 16 * l + 4 * j .. of the chunk.
-        unsafe {
-            let sums = chunk(x, w, i * CHUNK, i % chunks);
-            let at = ordered.as_mut_ptr();
-            for (j, sums) in sums.into_iter().enumerate() {
-                _mm_storeu_si128(at.add(j * 4).cast(), _mm512_extracti32x4_epi32::<0>(sums));
-                _mm_storeu_si128(at.add(16 + j * 4).cast(), _mm512_extracti32x4_epi32::<1>(sums));
-                _mm_storeu_si128(at.add(32 + j * 4).cast(), _mm512_extracti32x4_epi32::<2>(sums));
-                _mm_storeu_si128(at.add(48 + j * 4).cast(), _mm512_extracti32x4_epi32::<3>(sums));
-            }
-        }
-        out.copy_from_slice(&ordered[..out.len()]);
-    }
-}
+use super::super::{Affine, BLOCK, Wide};
 
 /// The parameters of sixteen filters.
 #[derive(Clone, Copy)]
-struct Sixteen {
+pub struct Sixteen {
     low: __m512i,
     high: __m512i,
     m: __m512i,
@@ -238,11 +17,13 @@ struct Sixteen {
 }
 
 impl Sixteen {
+    /// Those from `at` on.
+    ///
     /// # Safety
     /// `at` and the fifteen behind are places of `end`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn of(end: &Affine, at: usize) -> Self {
+    pub unsafe fn of(end: &Affine, at: usize) -> Self {
         // SAFETY: the caller's promise; all vectors of an ending have one length.
         let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
         Self { low: load(&end.low), high: load(&end.high), m: load(&end.m), add: load(&end.add), k: load(&end.k) }
@@ -251,7 +32,7 @@ impl Sixteen {
     /// Sums to integers that become bytes by saturation.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn ended(&self, sums: __m512i) -> __m512i {
+    pub fn ended(&self, sums: __m512i) -> __m512i {
         let held = _mm512_min_epi32(_mm512_max_epi32(sums, self.low), self.high);
         _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(held, self.m), self.add), self.k)
     }
@@ -348,14 +129,7 @@ unsafe fn two_blocks<const SIGNED: bool>(
 /// # Safety
 /// Lengths are checked.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn affine(
-    sums: &[i32],
-    step: usize,
-    end: &Affine,
-    filters: Range<usize>,
-    out: &mut [u8],
-    out_step: usize,
-) {
+pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize) {
     let positions = sums.len() / step;
     let mut at = 0;
     while at < filters.len() {
@@ -463,7 +237,7 @@ impl WideSixteen {
 /// # Safety
 /// Lengths are checked.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize) {
+pub unsafe fn wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize) {
     let positions = sums.len() / step;
     for at in (0..filters.len()).step_by(BLOCK) {
         let mask = match filters.len() - at {
@@ -482,6 +256,3 @@ unsafe fn wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out
         }
     }
 }
-
-loops_with!("avx512f,avx512bw,avx512vl,avx512vnni");
-kernels!(Avx512Vnni, "x86_64-u8i8-avx512vnni");

@@ -1,0 +1,136 @@
+//! Depthwise convolutions: four rows of bytes are shuffled together, so that one instruction adds four taps.
+#![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
+
+use std::arch::x86_64::*;
+
+use super::super::{Affine, BLOCK, CHUNK, Taps, TapsEnd};
+use super::ends::Sixteen;
+
+/// Where the rows of a quad of taps begin. Behind the last tap there are weights of 0 for whatever is read.
+fn quad(x: &[&[u8]], quad: usize) -> [*const u8; 4] {
+    std::array::from_fn(|t| x.get(quad * 4 + t).unwrap_or(&x[0]).as_ptr())
+}
+
+/// Four registers of depthwise sums of the chunk at byte `at` of every row, by each of some kernels.
+///
+/// # Safety
+/// Rows of all quads have the chunk; `place` is where one begins in the weights' period.
+#[inline(always)]
+unsafe fn chunk<const N: usize>(
+    (quads, quad): (usize, impl Fn(usize) -> [*const u8; 4]),
+    w: [&Taps; N],
+    at: usize,
+    place: usize,
+) -> [[__m512i; 4]; N] {
+    // SAFETY: the caller's promise; weights and starts have four registers for each chunk of the period (and quad).
+    unsafe {
+        let mut sums: [[__m512i; 4]; N] =
+            w.map(|w| std::array::from_fn(|j| _mm512_loadu_si512(w.lanes().as_ptr().add(place + j * BLOCK).cast())));
+        let weights = w.map(|w| w.quads().as_ptr().add(place / CHUNK * quads * 4));
+        for q in 0..quads {
+            let [a, b, c, d] = quad(q).map(|row| _mm512_loadu_si512(row.add(at).cast()));
+            let (ab, cd) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
+            let (ab_high, cd_high) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
+            let quads = [
+                _mm512_unpacklo_epi16(ab, cd),
+                _mm512_unpackhi_epi16(ab, cd),
+                _mm512_unpacklo_epi16(ab_high, cd_high),
+                _mm512_unpackhi_epi16(ab_high, cd_high),
+            ];
+            for n in 0..N {
+                for j in 0..4 {
+                    let w = _mm512_loadu_si512(weights[n].add(q * 4 + j).cast());
+                    sums[n][j] = _mm512_dpbusd_epi32(sums[n][j], quads[j], w);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Depthwise convolutions of the same rows by some kernels.
+///
+/// # Safety
+/// Rows are checked, for each kernel.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &TapsEnd, out: [&mut [u8]; N]) {
+    let (period, len) = (w[0].period(), out[0].len());
+    assert!(w.iter().all(|w| w.period() == period) && end.lanes.low.len() == period, "an end for every element");
+    assert!(out.iter().all(|out| out.len() == len), "rows of one length");
+    let out = (out.map(|out| out.as_mut_ptr()), len);
+    // SAFETY: the caller's promise.
+    unsafe {
+        match x.len().div_ceil(4) {
+            // 3x3: addresses in registers.
+            3 => {
+                let rows: [[*const u8; 4]; 3] = std::array::from_fn(|q| quad(x, q));
+                depthwise_by((3, |q| rows[q]), w, &end.lanes, out);
+            }
+            quads => depthwise_by((quads, |q| quad(x, q)), w, &end.lanes, out),
+        }
+    }
+}
+
+/// Packing undoes what shuffling did to the order of filters.
+///
+/// # Safety
+/// Rows of all quads have whole chunks for every element of the outputs; ends are as long as the weights' period.
+#[inline(always)]
+unsafe fn depthwise_by<const N: usize>(
+    (quads, quad): (usize, impl Fn(usize) -> [*const u8; 4]),
+    w: [&Taps; N],
+    end: &Affine,
+    (out, len): ([*mut u8; N], usize),
+) {
+    let mut place = 0;
+    for at in (0..len).step_by(CHUNK) {
+        // SAFETY: the caller's promise; places go round in the period. Stores are masked to what there is of the output.
+        unsafe {
+            for (sums, out) in chunk((quads, &quad), w, at, place).into_iter().zip(out) {
+                let y: [__m512i; 4] = std::array::from_fn(|j| Sixteen::of(end, place + j * BLOCK).ended(sums[j]));
+                let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
+                let bytes = if end.signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
+                if len - at >= CHUNK {
+                    _mm512_storeu_si512(out.add(at).cast(), bytes);
+                } else {
+                    _mm512_mask_storeu_epi8(out.add(at).cast(), (1 << (len - at)) - 1, bytes);
+                }
+            }
+        }
+        place = if place + CHUNK == w[0].period() { 0 } else { place + CHUNK };
+    }
+}
+
+/// A depthwise convolution.
+///
+/// # Safety
+/// Rows are checked.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub unsafe fn depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]) {
+    // SAFETY: the caller's promise.
+    unsafe { depthwise_of(x, [w], end, [out]) }
+}
+
+/// The same, sums.
+///
+/// # Safety
+/// Rows are checked.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub unsafe fn depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]) {
+    let chunks = w.period() / CHUNK;
+    for (i, out) in out.chunks_mut(CHUNK).enumerate() {
+        let mut ordered = [0i32; CHUNK];
+        // SAFETY: as above; lane l of register j has elements 16 * l + 4 * j .. of the chunk.
+        unsafe {
+            let [sums] = chunk((x.len().div_ceil(4), |q| quad(x, q)), [w], i * CHUNK, i % chunks * CHUNK);
+            let at = ordered.as_mut_ptr();
+            for (j, sums) in sums.into_iter().enumerate() {
+                _mm_storeu_si128(at.add(j * 4).cast(), _mm512_extracti32x4_epi32::<0>(sums));
+                _mm_storeu_si128(at.add(16 + j * 4).cast(), _mm512_extracti32x4_epi32::<1>(sums));
+                _mm_storeu_si128(at.add(32 + j * 4).cast(), _mm512_extracti32x4_epi32::<2>(sums));
+                _mm_storeu_si128(at.add(48 + j * 4).cast(), _mm512_extracti32x4_epi32::<3>(sums));
+            }
+        }
+        out.copy_from_slice(&ordered[..out.len()]);
+    }
+}

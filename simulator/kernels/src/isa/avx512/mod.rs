@@ -1,0 +1,144 @@
+//! AVX-512 VNNI: `vpdpbusd` on 512 bits, which adds four products of bytes to each 32-bit sum without saturating.
+#![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
+
+mod depthwise;
+mod ends;
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
+use depthwise::{depthwise, depthwise_of, depthwise_sums};
+pub(super) use ends::affine;
+use ends::wide;
+
+use super::{
+    Affine, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending, loops,
+};
+
+/// AVX-512 VNNI kernels.
+#[derive(Debug)]
+pub struct Avx512Vnni(());
+
+impl Avx512Vnni {
+    /// None where the machine lacks AVX-512 F, BW, VL or VNNI.
+    pub fn new() -> Option<Self> {
+        let there = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        there.then_some(Self(()))
+    }
+}
+
+struct Zmm;
+
+// SAFETY: loads and stores touch what the trait says and ask for no alignment.
+unsafe impl Lanes for Zmm {
+    const PER_BLOCK: usize = 1;
+    type Sums = __m512i;
+    type Quad = __m512i;
+    type Weights = __m512i;
+
+    #[inline(always)]
+    unsafe fn start(at: *const i32) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_si512(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn quad(at: *const u8) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_set1_epi32(at.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(at: *const i8) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_si512(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_dpbusd_epi32(sums, x, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(sums: __m512i, at: *mut i32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_si512(at.cast(), sums) }
+    }
+}
+
+/// # Safety
+/// As [`tile::tile`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn compute<const P: usize, const N: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { tile::tile::<Zmm, P, N>(t) }
+}
+
+/// 32 registers: 28 sums, two of weights, one of inputs.
+const SHAPES: &[Shape] = &[
+    Shape { blocks: 8, tiles: &[compute::<1, 8>, compute::<2, 8>] },
+    Shape {
+        blocks: 4,
+        tiles: &[compute::<1, 4>, compute::<2, 4>, compute::<3, 4>, compute::<4, 4>, compute::<5, 4>, compute::<6, 4>],
+    },
+    Shape {
+        blocks: 2,
+        tiles: &[
+            compute::<1, 2>,
+            compute::<2, 2>,
+            compute::<3, 2>,
+            compute::<4, 2>,
+            compute::<5, 2>,
+            compute::<6, 2>,
+            compute::<7, 2>,
+            compute::<8, 2>,
+            compute::<9, 2>,
+            compute::<10, 2>,
+            compute::<11, 2>,
+            compute::<12, 2>,
+            compute::<13, 2>,
+            compute::<14, 2>,
+        ],
+    },
+    Shape {
+        blocks: 1,
+        tiles: &[
+            compute::<1, 1>,
+            compute::<2, 1>,
+            compute::<3, 1>,
+            compute::<4, 1>,
+            compute::<5, 1>,
+            compute::<6, 1>,
+            compute::<7, 1>,
+            compute::<8, 1>,
+            compute::<9, 1>,
+            compute::<10, 1>,
+            compute::<11, 1>,
+            compute::<12, 1>,
+            compute::<13, 1>,
+            compute::<14, 1>,
+        ],
+    },
+];
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn peak(rounds: u64) -> u64 {
+    // SAFETY: called where the instructions were detected.
+    unsafe { tile::peak::<Zmm, 24>(rounds) }
+}
+
+loops_with!("avx512f,avx512bw,avx512vl,avx512vnni");
+kernels!(Avx512Vnni, "x86_64-u8i8-avx512vnni", {
+    fn depthwise_two(&self, x: &[&[u8]], w: [&Taps; 2], end: &TapsEnd, [first, second]: [&mut [u8]; 2]) -> bool {
+        check_depthwise(x, w[0], first.len());
+        check_depthwise(x, w[1], second.len());
+        // SAFETY: a value of this type exists only where its instructions were detected; lengths were checked.
+        unsafe { depthwise_of(x, w, end, [first, second]) }
+        true
+    }
+});
