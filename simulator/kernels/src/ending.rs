@@ -57,7 +57,7 @@ impl Ending {
             }
         };
         let fast = if let Some(lines) = lines(false) {
-            Fast::Affine(affine(&lines, finish.output_signed))
+            Fast::Affine(affine(&lines, finish.output_signed, largest))
         } else if let Some(lines) = lines(true) {
             Fast::Wide(wide(&lines))
         } else {
@@ -168,6 +168,17 @@ impl Line {
             i32::try_from(product).is_ok() && (product >> self.k).clamp(least, most) == y.into()
         };
         self.k <= 31 && fits(self.low, self.floor) && fits(self.high, self.ceiling)
+    }
+
+    /// Whether sums that are no farther from 0 than `largest` need the limits: the line is what it is between them without.
+    fn is_limited(&self, signed: bool, largest: i64) -> bool {
+        let (least, most) = bounds(8, signed);
+        let free = |sum: i64, y: i32| {
+            let product = sum.saturating_mul(self.m.into()).saturating_add(self.add);
+            i32::try_from(product).is_ok() && (product >> self.k).clamp(least, most) == y.into()
+        };
+        // A constant has no line; its factor is 0.
+        self.m < 0 || !free(-largest, self.floor) || !free(largest, self.ceiling)
     }
 }
 
@@ -303,7 +314,7 @@ fn each<T: Default>(lines: &[Line], get: impl Fn(&Line) -> T) -> Vec<T> {
     all
 }
 
-fn affine(lines: &[Line], signed: bool) -> Affine {
+fn affine(lines: &[Line], signed: bool, largest: &[i64]) -> Affine {
     Affine {
         low: each(lines, |l| l.low),
         high: each(lines, |l| l.high),
@@ -312,6 +323,7 @@ fn affine(lines: &[Line], signed: bool) -> Affine {
         add: each(lines, |l| l.add as i32),
         k: each(lines, |l| l.k.into()),
         signed,
+        limited: lines.iter().zip(largest).any(|(line, &largest)| line.is_limited(signed, largest)),
     }
 }
 

@@ -23,7 +23,7 @@ fn end(random: &mut Random, filters: usize, signed: bool) -> Affine {
         |below: usize, less: i32| -> Vec<i32> { (0..width).map(|_| random.below(below) as i32 - less).collect() };
     let (low, m, add, k) = (some(4000, 6000), some(40, 0), some(4000, 2000), some(12, 0));
     let high = low.iter().map(|l| l + 8000).collect();
-    Affine { low, high, m, add, k, signed }
+    Affine { low, high, m, add, k, signed, limited: true }
 }
 
 #[test]

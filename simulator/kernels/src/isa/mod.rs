@@ -56,6 +56,8 @@ pub struct Affine {
     pub k: Vec<i32>,
     /// Whether results are signed bytes.
     pub signed: bool,
+    /// Whether sums come near the limits at all: where they do not, nothing is changed by leaving them out.
+    pub limited: bool,
 }
 
 /// The same in 64 bits, and the result between two limits, for scales and steps that 32 do not hold. Shifted products fit

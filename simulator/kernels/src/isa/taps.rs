@@ -94,6 +94,7 @@ impl Taps {
                 add: order(&affine.add),
                 k: order(&affine.k),
                 signed: affine.signed,
+                limited: affine.limited,
             }
         };
         TapsEnd { plain: ordered(|i| i), lanes: ordered(element) }

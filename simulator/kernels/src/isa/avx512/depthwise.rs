@@ -64,9 +64,12 @@ pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &Tap
             // 3x3: addresses in registers.
             3 => {
                 let rows: [[*const u8; 4]; 3] = std::array::from_fn(|q| quad(x, q));
-                depthwise_by((3, |q| rows[q]), w, &end.lanes, out);
+                match end.lanes.limited {
+                    false => depthwise_by::<N, false>((3, |q| rows[q]), w, &end.lanes, out),
+                    true => depthwise_by::<N, true>((3, |q| rows[q]), w, &end.lanes, out),
+                }
             }
-            quads => depthwise_by((quads, |q| quad(x, q)), w, &end.lanes, out),
+            quads => depthwise_by::<N, true>((quads, |q| quad(x, q)), w, &end.lanes, out),
         }
     }
 }
@@ -76,7 +79,7 @@ pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &Tap
 /// # Safety
 /// Rows of all quads have whole chunks for every element of the outputs; ends are as long as the weights' period.
 #[inline(always)]
-unsafe fn depthwise_by<const N: usize>(
+unsafe fn depthwise_by<const N: usize, const LIMITED: bool>(
     (quads, quad): (usize, impl Fn(usize) -> [*const u8; 4]),
     w: [&Taps; N],
     end: &Affine,
@@ -87,7 +90,8 @@ unsafe fn depthwise_by<const N: usize>(
         // SAFETY: the caller's promise; places go round in the period. Stores are masked to what there is of the output.
         unsafe {
             for (sums, out) in chunk((quads, &quad), w, at, place).into_iter().zip(out) {
-                let y: [__m512i; 4] = std::array::from_fn(|j| Sixteen::of(end, place + j * BLOCK).ended(sums[j]));
+                let y: [__m512i; 4] =
+                    std::array::from_fn(|j| Sixteen::<LIMITED>::of(end, place + j * BLOCK).ended(sums[j]));
                 let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
                 let bytes = if end.signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
                 if len - at >= CHUNK {

@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use super::super::{Affine, BLOCK, Wide};
 
-/// The parameters of sixteen filters.
+/// The parameters of sixteen filters; whether limits of sums matter.
 #[derive(Clone, Copy)]
-pub struct Sixteen {
+pub struct Sixteen<const LIMITED: bool> {
     low: __m512i,
     high: __m512i,
     m: __m512i,
@@ -16,7 +16,7 @@ pub struct Sixteen {
     k: __m512i,
 }
 
-impl Sixteen {
+impl<const LIMITED: bool> Sixteen<LIMITED> {
     /// Those from `at` on.
     ///
     /// # Safety
@@ -33,7 +33,7 @@ impl Sixteen {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub fn ended(&self, sums: __m512i) -> __m512i {
-        let held = _mm512_min_epi32(_mm512_max_epi32(sums, self.low), self.high);
+        let held = if LIMITED { _mm512_min_epi32(_mm512_max_epi32(sums, self.low), self.high) } else { sums };
         _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(held, self.m), self.add), self.k)
     }
 }
@@ -61,8 +61,8 @@ fn bytes<const SIGNED: bool>(y: [__m512i; 4]) -> __m512i {
 /// # Safety
 /// Every position has sixteen sums from `from` on, `step` apart, and room for as many bytes from `to` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn one_block<const SIGNED: bool>(
-    end: &Sixteen,
+unsafe fn one_block<const SIGNED: bool, const LIMITED: bool>(
+    end: &Sixteen<LIMITED>,
     positions: usize,
     (from, step): (*const i32, usize),
     (to, out_step): (*mut u8, usize),
@@ -98,8 +98,8 @@ unsafe fn one_block<const SIGNED: bool>(
 /// # Safety
 /// Every position has 32 sums from `from` on, `step` apart, and room for as many bytes from `to` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn two_blocks<const SIGNED: bool>(
-    ends: [Sixteen; 2],
+unsafe fn two_blocks<const SIGNED: bool, const LIMITED: bool>(
+    ends: [Sixteen<LIMITED>; 2],
     positions: usize,
     (from, step): (*const i32, usize),
     (to, out_step): (*mut u8, usize),
@@ -130,6 +130,28 @@ unsafe fn two_blocks<const SIGNED: bool>(
 /// Lengths are checked.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (end.signed, end.limited) {
+            (false, false) => affine_of::<false, false>(sums, step, end, filters, out, out_step),
+            (false, true) => affine_of::<false, true>(sums, step, end, filters, out, out_step),
+            (true, false) => affine_of::<true, false>(sums, step, end, filters, out, out_step),
+            (true, true) => affine_of::<true, true>(sums, step, end, filters, out, out_step),
+        }
+    }
+}
+
+/// # Safety
+/// Lengths are checked.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn affine_of<const SIGNED: bool, const LIMITED: bool>(
+    sums: &[i32],
+    step: usize,
+    end: &Affine,
+    filters: Range<usize>,
+    out: &mut [u8],
+    out_step: usize,
+) {
     let positions = sums.len() / step;
     let mut at = 0;
     while at < filters.len() {
@@ -138,21 +160,13 @@ pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usi
         // was checked, and nothing beyond `lanes` of them is touched.
         unsafe {
             let (from, to) = ((sums.as_ptr().add(at), step), (out.as_mut_ptr().add(at), out_step));
-            let first = Sixteen::of(end, filters.start + at);
+            let first = Sixteen::<LIMITED>::of(end, filters.start + at);
             if lanes >= 2 * BLOCK {
                 let both = [first, Sixteen::of(end, filters.start + at + BLOCK)];
-                if end.signed {
-                    two_blocks::<true>(both, positions, from, to);
-                } else {
-                    two_blocks::<false>(both, positions, from, to);
-                }
+                two_blocks::<SIGNED, LIMITED>(both, positions, from, to);
                 at += BLOCK;
             } else if lanes >= BLOCK {
-                if end.signed {
-                    one_block::<true>(&first, positions, from, to);
-                } else {
-                    one_block::<false>(&first, positions, from, to);
-                }
+                one_block::<SIGNED, LIMITED>(&first, positions, from, to);
             } else {
                 let mask = (1 << lanes) - 1;
                 let mut position = 0;
@@ -160,15 +174,11 @@ pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usi
                     // All filters, so few that the rest of a block lies where the next positions' outputs go: they come after it.
                     // Behind the last positions there may be nothing.
                     position = positions.saturating_sub(BLOCK.div_ceil(out_step));
-                    if end.signed {
-                        one_block::<true>(&first, position, from, to);
-                    } else {
-                        one_block::<false>(&first, position, from, to);
-                    }
+                    one_block::<SIGNED, LIMITED>(&first, position, from, to);
                 }
                 for position in position..positions {
                     let sums = _mm512_maskz_loadu_epi32(mask, from.0.add(position * step));
-                    let y = sixteen_bytes(first.ended(sums), end.signed);
+                    let y = sixteen_bytes(first.ended(sums), SIGNED);
                     _mm_mask_storeu_epi8(to.0.add(position * out_step).cast(), mask, y);
                 }
             }
