@@ -39,6 +39,8 @@ pub struct Worker {
     pub(super) failures: VecDeque<Instant>,
     /// When it is tested again, and how long after that.
     pub(super) retest: Option<(Instant, Duration)>,
+    /// Whether no test can ever put it to work.
+    pub(super) hopeless: bool,
     /// When it last ended something.
     pub(super) rested: Instant,
     /// What the device counted before.
@@ -96,6 +98,7 @@ impl Worker {
             served: HashMap::new(),
             failures: VecDeque::new(),
             retest: None,
+            hopeless: false,
             rested: Instant::now(),
             moved: 0,
             reset: 0,

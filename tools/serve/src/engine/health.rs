@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use akida_converter::host::OnnxEngine;
 use akida_hal::device::{Device, DeviceOptions};
-use akida_runtime::hybrid::{HybridModel, HybridReady, HybridSession};
+use akida_runtime::hybrid::{HybridError, HybridModel, HybridReady, HybridSession};
 use akida_runtime::model::Target;
-use akida_runtime::session::SessionOptions;
+use akida_runtime::session::{SessionError, SessionOptions};
 use akida_tools::ctl::known;
 use akida_tools::device::{self, Road};
 use akida_tools::exit::{Exit, Failure, chain};
@@ -30,9 +30,7 @@ impl Worker {
         match &result {
             Ok(()) => self.shared.set_state(self.id, BoardState::Healthy, ""),
             Err(failure) => {
-                // Physical boards and converted models: no test will ever change that.
-                let hopeless = failure.message.contains("converted models run on simulated boards only");
-                self.quarantine(&failure.message, !hopeless);
+                self.quarantine(&failure.message, !self.hopeless);
             }
         }
         self.count();
@@ -61,7 +59,12 @@ impl Worker {
             &SessionOptions::default(),
         )?;
         let answers = ready.answers(known::SAMPLES)?;
-        let mut session = HybridSession::open(network, &OnnxEngine, device, &SessionOptions::default())?;
+        let session = HybridSession::open(network, &OnnxEngine, device, &SessionOptions::default());
+        // Physical boards and converted models: no test will ever change that.
+        self.hopeless = session.as_ref().is_err_and(|error| {
+            matches!(error, HybridError::Board { source, .. } if matches!(**source, SessionError::UnknownEncoding { .. }))
+        });
+        let mut session = session?;
         session.check(&answers)?;
         let chip = format!("{:?}", identity.chip).to_lowercase();
         let simulated = identity.simulated;
