@@ -228,7 +228,9 @@ pub fn hrc_potential(words: [u32; 2]) -> i32 {
 
 /// The events of a dense input as a CNP takes them. `values` in (height, width, channels) order. An input without any
 /// event becomes one dummy event outside the shape, which the AKD1000 needs (hardware.md section 12.1).
-pub fn cnp_events(shape: [u32; 3], values: &[u8]) -> Result<Vec<u32>, FormatError> {
+///
+/// They are made in `words`, whose memory can so be used again.
+pub fn cnp_events<'a>(shape: [u32; 3], values: &[u8], words: &'a mut Vec<u32>) -> Result<&'a [u32], FormatError> {
     let [height, width, channels] = shape;
     // The dummy event lies one past the end, so every dimension must leave room for it.
     for (what, value, limit) in [
@@ -241,19 +243,18 @@ pub fn cnp_events(shape: [u32; 3], values: &[u8]) -> Result<Vec<u32>, FormatErro
         }
     }
     check_len(shape, values.len())?;
-    let mut words = events(shape, values, |[first, second, channel], value| {
+    let count = events(shape, values, words, |[first, second, channel], value| {
         CnpEvent { first: first as u16, second: second as u16, channel: channel as u16, value }.encode()
     });
-    if words.is_empty() {
-        let dummy = CnpEvent { first: height as u16, second: width as u16, channel: channels as u16, value: 1 };
-        words.extend(dummy.encode());
-    }
-    Ok(words)
+    let dummy = CnpEvent { first: height as u16, second: width as u16, channel: channels as u16, value: 1 };
+    Ok(or_dummy(words, count, dummy.encode()))
 }
 
 /// The events of a dense input as an FNP takes them: a (1, 1, n) shape is indexed by channel, others column-major
 /// (hardware.md section 12.1). An input without any event becomes one dummy event outside the shape.
-pub fn fnp_events(shape: [u32; 3], values: &[u8]) -> Result<Vec<u32>, FormatError> {
+///
+/// They are made in `words`, whose memory can so be used again.
+pub fn fnp_events<'a>(shape: [u32; 3], values: &[u8], words: &'a mut Vec<u32>) -> Result<&'a [u32], FormatError> {
     check_len(shape, values.len())?;
     let [d0, d1, d2] = shape;
     let outside = column_major(shape, [d0, d1, d2]);
@@ -261,31 +262,41 @@ pub fn fnp_events(shape: [u32; 3], values: &[u8]) -> Result<Vec<u32>, FormatErro
         let value = u32::try_from(outside).unwrap_or(u32::MAX);
         return Err(FormatError::Input { what: "event index", value, limit: FNP_INDEX.max() });
     }
-    let mut words = events(shape, values, |at, value| {
+    let count = events(shape, values, words, |at, value| {
         FnpEvent { index: column_major(shape, at) as u32, value: value.into() }.encode()
     });
-    if words.is_empty() {
-        words.extend(FnpEvent { index: outside as u32, value: 1 }.encode());
-    }
-    Ok(words)
+    Ok(or_dummy(words, count, FnpEvent { index: outside as u32, value: 1 }.encode()))
 }
 
-/// The events of all values but zeros, in their order.
-fn events(shape: [u32; 3], values: &[u8], encode: impl Fn([u32; 3], u8) -> [u32; 2]) -> Vec<u32> {
+/// The first words, or the dummy where there are none. No input is empty, so there is room for it.
+fn or_dummy(words: &mut [u32], count: usize, dummy: [u32; 2]) -> &[u32] {
+    if count == 0 {
+        words[..2].copy_from_slice(&dummy);
+    }
+    &words[..count.max(2)]
+}
+
+/// The events of all values but zeros, in their order, at the beginning of `words`; how many words.
+fn events(shape: [u32; 3], values: &[u8], words: &mut Vec<u32>, encode: impl Fn([u32; 3], u8) -> [u32; 2]) -> usize {
     let [_, width, channels] = shape.map(|d| d as usize);
-    let mut words = vec![0; 2 * values.len()];
+    if words.len() < 2 * values.len() {
+        words.resize(2 * values.len(), 0);
+    }
+    let (events, _) = words.as_chunks_mut::<2>();
     let mut at = 0;
     for (row, values) in (0..).zip(values.chunks_exact(width * channels)) {
         for (column, values) in (0..).zip(values.chunks_exact(channels)) {
+            let room = &mut events[at..at + channels];
+            let mut made = 0;
             for (channel, &value) in (0..).zip(values) {
                 // Written anyway and kept if it is no zero: about half of activations are, which no processor foresees.
-                words[at..at + 2].copy_from_slice(&encode([row, column, channel], value));
-                at += 2 * usize::from(value != 0);
+                room[made] = encode([row, column, channel], value);
+                made += usize::from(value != 0);
             }
+            at += made;
         }
     }
-    words.truncate(at);
-    words
+    2 * at
 }
 
 fn column_major(shape: [u32; 3], at: [u32; 3]) -> u64 {
@@ -483,8 +494,8 @@ mod tests {
             }).collect();
             prop_assume!(values.iter().any(|v| *v != 0));
             for (kind, words, format) in [
-                (OutputKind::CnpEvents, cnp_events(shape, &values)?, FormatType::Convolution),
-                (OutputKind::FnpEvents, fnp_events(shape, &values)?, FormatType::FcActivations),
+                (OutputKind::CnpEvents, cnp_events(shape, &values, &mut Vec::new())?.to_vec(), FormatType::Convolution),
+                (OutputKind::FnpEvents, fnp_events(shape, &values, &mut Vec::new())?.to_vec(), FormatType::FcActivations),
             ] {
                 let header = OutputHeader { words: words.len() as u32, format };
                 let mut out = OutputValues::U8(vec![9; 3]);
@@ -529,8 +540,9 @@ mod tests {
 
     #[test]
     fn an_input_without_events_sends_one_outside() {
-        assert_eq!(cnp_events([2, 3, 4], &[0; 24]), Ok(vec![3 << 16 | 2, 1 << 16 | 4]));
-        assert_eq!(fnp_events([1, 1, 5], &[0; 5]), Ok(vec![1 + 1 + 5, 0x8000_0001]));
+        let mut words = vec![7; 2];
+        assert_eq!(cnp_events([2, 3, 4], &[0; 24], &mut words), Ok(&[3 << 16 | 2, 1 << 16 | 4][..]));
+        assert_eq!(fnp_events([1, 1, 5], &[0; 5], &mut words), Ok(&[1 + 1 + 5, 0x8000_0001][..]));
     }
 
     #[test]

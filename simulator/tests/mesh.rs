@@ -291,15 +291,16 @@ fn events_are_the_same_job_as_bytes() {
     let expected = board.job(&network, &x).expect("a job");
     let shape = [6, 6, 4];
     for (words, fnp) in [
-        (akida_hal::format::cnp_events(shape, &x).expect("events"), false),
-        (akida_hal::format::fnp_events(shape, &x).expect("events"), true),
+        (akida_hal::format::cnp_events(shape, &x, &mut Vec::new()).expect("events").to_vec(), false),
+        (akida_hal::format::fnp_events(shape, &x, &mut Vec::new()).expect("events").to_vec(), true),
     ] {
         let input = if fnp { MeshInput::FnpEvents(&words) } else { MeshInput::CnpEvents(&words) };
         assert_eq!(network.run(input, &board.memory).expect("a job").values(), expected);
     }
     // Nothing but the dummy event outside the shape.
-    let words = akida_hal::format::cnp_events(shape, &[0; 144]).expect("events");
-    let silent = network.run(MeshInput::CnpEvents(&words), &board.memory).expect("a job");
+    let mut words = Vec::new();
+    let words = akida_hal::format::cnp_events(shape, &[0; 144], &mut words).expect("events");
+    let silent = network.run(MeshInput::CnpEvents(words), &board.memory).expect("a job");
     assert_eq!(silent.values(), board.job(&network, &[0; 144]).expect("a job"));
 }
 

@@ -10,6 +10,8 @@ mod fetch;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use zerocopy::IntoBytes;
+
 use super::controller::{Controller, EVENT, End, HRC, Ring, bytes, compare};
 use super::memory::DeviceMemory;
 use super::options::{Completion, DeviceOptions, Verify};
@@ -67,6 +69,7 @@ pub struct Jobs {
     stage_out: DmaBuffer,
     out_stride: usize,
     payload: Vec<u8>,
+    events: Vec<u32>,
     /// Slots that go to the device together.
     group: usize,
     /// In order: `arrived` whose outputs are in host memory, then up to `submitted` those that the device has, then those that
@@ -189,6 +192,7 @@ impl Jobs {
             stage_out,
             out_stride,
             payload: Vec::new(),
+            events: Vec::new(),
             group,
             pending: VecDeque::with_capacity(jobs),
             arrived: 0,
@@ -310,7 +314,14 @@ impl Jobs {
     }
 
     /// Puts an input and its descriptor into staging memory; returns the input's length.
-    fn stage(&self, transport: &dyn Transport, job: JobId, slot: usize, ring_slot: u32, input: &[u8]) -> Result<usize> {
+    fn stage(
+        &mut self,
+        transport: &dyn Transport,
+        job: JobId,
+        slot: usize,
+        ring_slot: u32,
+        input: &[u8],
+    ) -> Result<usize> {
         let at = self.staging(slot) * self.in_stride;
         let descriptor_at = self.descriptors + (ring_slot * self.controller.slot) as usize;
         let board = || transport.identity().to_string();
@@ -324,12 +335,15 @@ impl Jobs {
                 self.stage_in.write(descriptor_at, &bytes(&words))?;
                 return Ok(input.len());
             }
-            InputKind::CnpEvents => format::cnp_events(self.input.shape, input),
-            InputKind::FnpEvents => format::fnp_events(self.input.shape, input),
+            InputKind::CnpEvents => format::cnp_events(self.input.shape, input, &mut self.events),
+            InputKind::FnpEvents => format::fnp_events(self.input.shape, input, &mut self.events),
         };
         let events = events.map_err(|source| Error::Format { board: board(), job: job.0, source })?;
-        let event_bytes = bytes(&events);
-        self.stage_in.write(at, &event_bytes)?;
+        let len = events.len() * 4;
+        match cfg!(target_endian = "little") {
+            true => self.stage_in.write(at, events.as_bytes())?,
+            false => self.stage_in.write(at, &bytes(events))?,
+        }
         let descriptor = EventDescriptor {
             header: JobHeader::new(job),
             input: source,
@@ -340,7 +354,7 @@ impl Jobs {
         };
         let words = descriptor.encode().map_err(|source| Error::Descriptor { board: board(), source })?;
         self.stage_in.write(descriptor_at, &bytes(&words))?;
-        Ok(event_bytes.len())
+        Ok(len)
     }
 }
 
