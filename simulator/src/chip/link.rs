@@ -29,11 +29,14 @@ pub struct LinkWork {
     transfer: Transfer,
     index: usize,
     action: LinkAction,
+    /// What is moved, at the beginning of memory that is used again.
+    bytes: Vec<u8>,
 }
 
+#[derive(Clone, Copy)]
 enum LinkAction {
     /// Device bytes to the host.
-    Write(Vec<u8>),
+    Write,
     /// Host bytes to the device.
     Read,
     /// The device side is a window to the host itself: (from, to).
@@ -42,18 +45,14 @@ enum LinkAction {
 
 impl LinkWork {
     /// Moves the host's side of it. Needs no chip.
-    pub fn run(&self, host: &dyn HostMemory) -> Result<Vec<u8>, Unmapped> {
-        let room = || vec![0; self.transfer.len as usize];
-        match &self.action {
-            LinkAction::Write(data) => host.write(self.transfer.host, data).map(|()| Vec::new()),
-            LinkAction::Read => {
-                let mut bytes = room();
-                host.read(self.transfer.host, &mut bytes).map(|()| bytes)
-            }
+    pub fn run(&mut self, host: &dyn HostMemory) -> Result<(), Unmapped> {
+        let bytes = &mut self.bytes[..self.transfer.len as usize];
+        match self.action {
+            LinkAction::Write => host.write(self.transfer.host, bytes),
+            LinkAction::Read => host.read(self.transfer.host, bytes),
             LinkAction::Copy(from, to) => {
-                let mut bytes = room();
-                host.read(*from, &mut bytes)?;
-                host.write(*to, &bytes).map(|()| Vec::new())
+                host.read(from, bytes)?;
+                host.write(to, bytes)
             }
         }
     }
@@ -74,7 +73,8 @@ const ELEMENT: usize = 24;
 
 /// What the device's side of a transfer is.
 enum Local {
-    Bytes(Vec<u8>),
+    /// Its own; those that the host gets were taken.
+    Bytes,
     Host(u64),
 }
 
@@ -143,28 +143,33 @@ impl Chip {
             self.finish(index, &transfer, Err(Cause::Host));
             return None;
         }
-        let action = match (transfer.direction, self.local(&transfer)) {
-            (Direction::Write, Some(Local::Bytes(bytes))) => LinkAction::Write(bytes),
+        let mut bytes = std::mem::take(&mut self.moved);
+        if bytes.len() < transfer.len as usize {
+            bytes.resize(transfer.len as usize, 0);
+        }
+        let action = match (transfer.direction, self.local(&transfer, &mut bytes[..transfer.len as usize])) {
+            (Direction::Write, Some(Local::Bytes)) => LinkAction::Write,
             (Direction::Write, Some(Local::Host(from))) => LinkAction::Copy(from, transfer.host),
-            (Direction::Read, Some(Local::Bytes(_))) => LinkAction::Read,
+            (Direction::Read, Some(Local::Bytes)) => LinkAction::Read,
             (Direction::Read, Some(Local::Host(to))) => LinkAction::Copy(transfer.host, to),
             (_, None) => {
                 self.finish(index, &transfer, Err(Cause::Local));
                 return None;
             }
         };
-        Some(LinkWork { transfer, index, action })
+        Some(LinkWork { transfer, index, action, bytes })
     }
 
-    /// The device's side: bytes (empty for a read channel, which only asks whether they can be written) or a window.
-    fn local(&mut self, transfer: &Transfer) -> Option<Local> {
+    /// The device's side: bytes (a read channel only asks whether they can be written) or a window.
+    fn local(&mut self, transfer: &Transfer, bytes: &mut [u8]) -> Option<Local> {
         let (address, len) = (u32::try_from(transfer.local).ok()?, transfer.len as usize);
         let writing = transfer.direction == Direction::Read;
         if self.memory.contains(address, len) {
-            let mut bytes = vec![0; if writing { 0 } else { len }];
-            self.reads(address.into(), bytes.len());
-            self.memory.read(address, &mut bytes).ok()?;
-            return Some(Local::Bytes(bytes));
+            if !writing {
+                self.reads(address.into(), len);
+                self.memory.read(address, bytes).ok()?;
+            }
+            return Some(Local::Bytes);
         }
         if let Some((iova, room)) = self.iatu.outbound(address) {
             return (room >= len as u64).then_some(Local::Host(iova));
@@ -176,16 +181,29 @@ impl Chip {
         if !(dbi || registers(TOP, TOP_LEN)) || !address.is_multiple_of(4) || !len.is_multiple_of(4) {
             return None;
         }
-        if writing {
-            return Some(Local::Bytes(Vec::new()));
+        if !writing {
+            for (at, word) in (address..).step_by(4).zip(bytes.as_chunks_mut::<4>().0) {
+                *word = self.device_read(at.into()).to_le_bytes();
+            }
         }
-        let words = (0..transfer.len / 4).map(|i| self.device_read(u64::from(address + 4 * i)));
-        Some(Local::Bytes(words.flat_map(u32::to_le_bytes).collect()))
+        Some(Local::Bytes)
     }
 
     /// Gives moved bytes back.
-    pub fn link_done(&mut self, work: LinkWork, result: Result<Vec<u8>, Unmapped>) {
-        let LinkWork { transfer, index, action } = work;
+    pub fn link_done(&mut self, work: LinkWork, result: Result<(), Unmapped>) {
+        let LinkWork { transfer, index, action, bytes } = work;
+        self.moved_back(transfer, index, action, &bytes, result);
+        self.moved = bytes;
+    }
+
+    fn moved_back(
+        &mut self,
+        transfer: Transfer,
+        index: usize,
+        action: LinkAction,
+        bytes: &[u8],
+        result: Result<(), Unmapped>,
+    ) {
         if !self.link.channels()[index].awaits(&transfer) {
             return;
         }
@@ -194,8 +212,8 @@ impl Chip {
                 log::debug!(target: "akida::sim::dma", "{:?} channel {}: {refused}", transfer.direction, transfer.channel);
                 Err(Cause::Host)
             }
-            (Ok(bytes), LinkAction::Read) => self.store(transfer.local, &bytes),
-            (Ok(_), _) => Ok(()),
+            (Ok(()), LinkAction::Read) => self.store(transfer.local, &bytes[..transfer.len as usize]),
+            (Ok(()), _) => Ok(()),
         };
         if result.is_ok() {
             self.counters.transfers += 1;

@@ -25,6 +25,8 @@ struct Region {
 struct State {
     pages: Vec<Option<Box<[u8]>>>,
     watches: Vec<(Range<usize>, Weak<Watch>)>,
+    /// From the first byte that is watched to the last.
+    watched: Range<usize>,
 }
 
 /// Tells whether bytes of device memory were written since it was made: what was worked out of them still holds as long as
@@ -56,6 +58,7 @@ impl DeviceMemory {
             state: Mutex::new(State {
                 pages: (0..len.div_ceil(PAGE as u32)).map(|_| None).collect(),
                 watches: Vec::new(),
+                watched: 0..0,
             }),
         };
         Self { regions: ranges.iter().map(region).collect() }
@@ -92,17 +95,25 @@ impl DeviceMemory {
     pub fn write(&self, address: u32, bytes: &[u8]) -> Result<(), NoMemory> {
         let (region, offset) = self.region(address, bytes.len())?;
         let mut state = lock(&region.state);
-        let State { pages, watches } = &mut *state;
+        let State { pages, watches, watched } = &mut *state;
         let end = offset + bytes.len();
         // One write is all that a watch tells.
-        watches.retain(|(range, watch)| {
+        let mut left: Option<Range<usize>> = None;
+        let near = watched.start < end && offset < watched.end;
+        let mut stays = |(range, watch): &(Range<usize>, Weak<Watch>)| {
             let Some(watch) = watch.upgrade() else { return false };
             let hit = range.start < end && offset < range.end;
             if hit {
                 watch.written.store(true, Ordering::Release);
+            } else {
+                left = Some(left.as_ref().map_or(range.clone(), |l| l.start.min(range.start)..l.end.max(range.end)));
             }
             !hit
-        });
+        };
+        if near {
+            watches.retain(|watch| stays(watch));
+            *watched = left.unwrap_or(0..0);
+        }
         each_page(offset, bytes.len(), |page, at, range| {
             let from = &bytes[range];
             let data = pages[page].get_or_insert_with(|| {
@@ -122,7 +133,13 @@ impl DeviceMemory {
     pub fn watch(&self, address: u32, len: usize) -> Option<Arc<Watch>> {
         let (region, offset) = self.region(address, len).ok()?;
         let watch = Arc::new(Watch::default());
-        lock(&region.state).watches.push((offset..offset + len, Arc::downgrade(&watch)));
+        let mut state = lock(&region.state);
+        let watched = &state.watched;
+        let one = watched.is_empty();
+        let (start, end) =
+            if one { (offset, offset + len) } else { (watched.start.min(offset), watched.end.max(offset + len)) };
+        state.watched = start..end;
+        state.watches.push((offset..offset + len, Arc::downgrade(&watch)));
         Some(watch)
     }
 

@@ -118,6 +118,8 @@ pub struct Chip {
     epg: RegMap,
     mesh: Arc<Mutex<Mesh>>,
     passes: Arc<Mutex<PassStore>>,
+    /// Memory of pieces that the PCIe DMA engine moved.
+    moved: Vec<u8>,
     /// Buffers of jobs that ended.
     spare: Arc<Mutex<Vec<Buffers>>>,
     late: Option<Late>,
@@ -150,6 +152,7 @@ impl Chip {
             epg: RegMap::of("epg", epg::NAMES, &epg_special),
             mesh: Arc::new(Mutex::new(Mesh::new(mesh))),
             passes: Arc::default(),
+            moved: Vec::new(),
             spare: Arc::default(),
             late: None,
             attention: true,
