@@ -17,7 +17,7 @@ use super::bus::{Bus, BusError};
 use super::controller::{Completed, Kind};
 use super::memory::{Watch, lock};
 use super::regmap::RegMap;
-use crate::mesh::{Elements, MemoryFault, Mesh, MeshError, MeshInput, MeshOutput, ReadMemory};
+use crate::mesh::{Elements, MemoryFault, Mesh, MeshError, MeshInput, MeshOutput, Network, ReadMemory};
 pub use config::Passes;
 use output::{sum, sum_bytes};
 pub use together::{Begun, Computed, Foreseen};
@@ -111,8 +111,6 @@ pub struct Buffers {
     input: Vec<u8>,
     events: Vec<u32>,
     output: Vec<u8>,
-    /// Elements of an output that was delivered.
-    between: Elements,
 }
 
 /// A job that can be run on any thread.
@@ -168,6 +166,8 @@ struct Made {
     taken: Taken,
     checksum_in: u32,
     output: MeshOutput,
+    /// What made it, where its memory goes back to.
+    network: Arc<Network>,
 }
 
 struct Weights<'a> {
@@ -269,32 +269,32 @@ impl CoreWork {
     fn make(&self, passes: Option<&Passes>, buffers: &mut Buffers) -> Result<Made, JobError> {
         let mut taken = self.read_input(buffers)?;
         let checksum_in = self.checksum_in(buffers);
-        let mut spare = std::mem::take(&mut buffers.between);
-        let mut made = self.compute(buffers.mesh(self.kind), spare)?;
+        let (mut made, mut network) = self.compute(buffers.mesh(self.kind))?;
         if let Some(passes) = passes {
             let loops = dma::BURST_LOOPS.get(self.setup.burst).max(1) as usize;
             taken.output = self.setup.replay_output;
-            spare = Elements::default();
             for pass in 1..loops {
                 let Elements::Bytes(bytes) = &made.elements else {
                     return Err(JobError::Potentials { pass: pass - 1 });
                 };
                 self.next_pass(passes, pass)?;
-                let next = self.compute(MeshInput::Dense(bytes), spare)?;
-                spare = std::mem::replace(&mut made, next).elements;
+                let (next, next_network) = self.compute(MeshInput::Dense(bytes))?;
+                network.give_back(std::mem::replace(&mut made, next).elements);
+                network = next_network;
             }
             if loops > 1 {
                 self.next_pass(passes, 0)?;
             }
         }
-        Ok(Made { taken, checksum_in, output: made })
+        Ok(Made { taken, checksum_in, output: made, network })
     }
 
-    /// One pass. `spare` is memory for the output of a later one.
-    fn compute(&self, input: MeshInput<'_>, spare: Elements) -> Result<MeshOutput, JobError> {
+    /// One pass, and the network that was.
+    fn compute(&self, input: MeshInput<'_>) -> Result<(MeshOutput, Arc<Network>), JobError> {
         self.live()?;
         let network = lock(&self.mesh).network()?;
-        Ok(network.run_with(input, &Weights { bus: &self.bus, addresses: self.fnp2 }, spare)?)
+        let output = network.run(input, &Weights { bus: &self.bus, addresses: self.fnp2 })?;
+        Ok((output, network))
     }
 
     /// Descriptor and payload, the payload into the buffers.

@@ -27,13 +27,13 @@ fn cycles(input_words: u32, output_words: u32) -> u32 {
 impl CoreWork {
     /// The output to where it belongs.
     pub(super) fn deliver(&self, made: Made, buffers: &mut Buffers) -> Result<Completed, JobError> {
-        let Made { taken, checksum_in, output: made } = made;
+        let Made { taken, checksum_in, output: made, network } = made;
         let framed = &mut buffers.output;
         framed.clear();
         framed.resize(self.header_bytes(), 0);
         made.payload(framed);
         let format_type = made.format_type();
-        buffers.between = made.elements;
+        network.give_back(made.elements);
         let payload = framed.len() - self.header_bytes();
         let format = OutputHeader { words: (payload / 4) as u32, format: format_type };
         self.frame(format, framed);

@@ -2,13 +2,14 @@
 //! one by one in the order of the ring.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use akida_hal::regs::dma;
 
 use super::{Buffers, CoreDone, CoreWork, JobError, Made, Taken, Weights};
 use crate::chip::controller::Kind;
 use crate::chip::memory::lock;
-use crate::mesh::{MeshInput, MeshOutput};
+use crate::mesh::{MeshInput, MeshOutput, Network};
 
 /// A job whose input was read.
 pub struct Begun {
@@ -88,7 +89,7 @@ impl Begun {
     /// Does all but to write the output, which [`Computed::finish`] does in the order of the ring, of jobs that can be
     /// computed side by side: together, so that weights are read once for all, unless one of them is refused.
     pub fn compute_together(jobs: Vec<Self>) -> Vec<Computed> {
-        let Some(outputs) = Self::outputs(&jobs) else {
+        let Some((outputs, network)) = Self::outputs(&jobs) else {
             return jobs
                 .into_iter()
                 .map(|Self { work, mut buffers, .. }| {
@@ -100,20 +101,22 @@ impl Begun {
         jobs.into_iter()
             .zip(outputs)
             .map(|(Self { work, buffers, taken }, output)| {
-                let made = taken.map(|taken| Made { taken, checksum_in: work.checksum_in(&buffers), output });
+                let (checksum_in, network) = (work.checksum_in(&buffers), network.clone());
+                let made = taken.map(|taken| Made { taken, checksum_in, output, network });
                 Computed { work, buffers, made }
             })
             .collect()
     }
 
     /// What jobs make, where none of them is refused.
-    fn outputs(jobs: &[Self]) -> Option<Vec<MeshOutput>> {
+    fn outputs(jobs: &[Self]) -> Option<(Vec<MeshOutput>, Arc<Network>)> {
         let first = &jobs.first()?.work;
         if jobs.iter().any(|job| job.taken.is_err() || job.work.live().is_err()) {
             return None;
         }
         let network = lock(&first.mesh).network().ok()?;
         let inputs: Vec<MeshInput<'_>> = jobs.iter().map(|job| job.buffers.mesh(job.work.kind)).collect();
-        network.run_batch(&inputs, &Weights { bus: &first.bus, addresses: first.fnp2 }).ok()
+        let outputs = network.run_batch(&inputs, &Weights { bus: &first.bus, addresses: first.fnp2 }).ok()?;
+        Some((outputs, network))
     }
 }

@@ -143,21 +143,16 @@ impl Network {
 
     /// Computes one job. Weights of FNP2s are read from `memory` now.
     pub fn run(&self, input: MeshInput<'_>, memory: &dyn ReadMemory) -> Result<MeshOutput, MeshError> {
-        self.run_with(input, memory, Elements::default())
-    }
-
-    /// The same, with the memory of an output that nobody needs any more.
-    pub fn run_with(
-        &self,
-        input: MeshInput<'_>,
-        memory: &dyn ReadMemory,
-        spare: Elements,
-    ) -> Result<MeshOutput, MeshError> {
         let elements = self.with_workspace(|workspace| {
             self.compute(&[input], memory, workspace)?;
-            Ok(self.take_output(workspace, spare))
+            Ok(self.take_output(workspace))
         })?;
         Ok(self.made(elements))
+    }
+
+    /// Takes the memory of an output that nobody needs any more, for a later one.
+    pub fn give_back(&self, elements: Elements) {
+        self.with_workspace(|workspace| self.put_back(workspace, elements));
     }
 
     /// Computes jobs, several at once where that is faster; gives what [`run`](Self::run) gives of each, in order.

@@ -124,14 +124,22 @@ impl Network {
         mesh::Elements::Bytes(bytes)
     }
 
-    /// The output of the only job that was computed, in exchange for memory.
-    pub(super) fn take_output(&self, workspace: &mut Workspace, spare: mesh::Elements) -> mesh::Elements {
+    /// The output of the only job that was computed.
+    pub(super) fn take_output(&self, workspace: &mut Workspace) -> mesh::Elements {
         let made = &mut workspace.outputs[self.output_layer];
         if self.output().bits > 8 {
             return mesh::Elements::Words(std::mem::take(&mut made.words));
         }
-        let spare = if let mesh::Elements::Bytes(spare) = spare { spare } else { Bytes::default() };
-        mesh::Elements::Bytes(std::mem::replace(&mut made.bytes, spare))
+        mesh::Elements::Bytes(std::mem::take(&mut made.bytes))
+    }
+
+    /// The memory of one that was taken; of jobs that were computed together the workspace has more.
+    pub(super) fn put_back(&self, workspace: &mut Workspace, elements: mesh::Elements) {
+        match (workspace.outputs.get_mut(self.output_layer), elements) {
+            (Some(made), mesh::Elements::Bytes(bytes)) if made.bytes.len() < bytes.len() => made.bytes = bytes,
+            (Some(made), mesh::Elements::Words(words)) if made.words.len() < words.len() => made.words = words,
+            _ => {}
+        }
     }
 
     /// How many jobs are best computed together: as many as find room in a second-level cache.
