@@ -14,6 +14,42 @@ use crate::model::{Activation, Conv, ConvKind, Layer, LayerKind, Model, Pool, Sc
 /// No sum of slices reaches this, which the mapping has shown.
 const SLICES_BELOW: i64 = 1 << 27;
 
+/// Memory of large tensors is kept for later ones: the allocator would give it back to the system, which costs a fault for each page
+/// of it when it is needed again. Tensors from this size on are large, and so much is kept at most.
+const LARGE: usize = 64 << 10;
+const SPARE: usize = 32 << 20;
+
+/// Room for intermediate values, and memory of tensors that nobody needs any more.
+#[derive(Debug, Default)]
+pub struct Room {
+    scratch: Scratch,
+    spare: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Room {
+    /// So many bytes; what is in them is of no meaning.
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let fits = self.spare.iter().enumerate().filter(|(_, s)| len >= LARGE && s.capacity() >= len);
+        let Some((best, _)) = fits.min_by_key(|(_, s)| s.capacity()) else { return vec![0; len] };
+        let mut bytes = self.spare.swap_remove(best);
+        self.bytes -= bytes.capacity();
+        bytes.resize(len, 0);
+        bytes
+    }
+
+    /// Keeps the memory of a tensor.
+    pub fn keep(&mut self, values: Values) {
+        if let Values::Bytes(bytes) = values
+            && bytes.capacity() >= LARGE
+            && self.bytes + bytes.capacity() <= SPARE
+        {
+            self.bytes += bytes.capacity();
+            self.spare.push(bytes);
+        }
+    }
+}
+
 /// A host step, ready to run.
 pub struct HostWork {
     name: String,
@@ -194,14 +230,15 @@ impl HostWork {
     }
 
     /// Computes one sample.
-    pub fn run(&mut self, inputs: &[&Values], scratch: &mut Scratch) -> Result<Values, SessionError> {
-        self.compute(inputs, scratch).map_err(|source| SessionError::Run { layer: self.name.clone(), source })
+    pub fn run(&mut self, inputs: &[&Values], room: &mut Room) -> Result<Values, SessionError> {
+        self.compute(inputs, room).map_err(|source| SessionError::Run { layer: self.name.clone(), source })
     }
 
-    fn compute(&mut self, inputs: &[&Values], scratch: &mut Scratch) -> Result<Values, RunError> {
+    fn compute(&mut self, inputs: &[&Values], room: &mut Room) -> Result<Values, RunError> {
         let elements = self.output.elements();
         let mut values =
-            if self.output.bits > 8 { Values::Words(vec![0; elements]) } else { Values::Bytes(vec![0; elements]) };
+            if self.output.bits > 8 { Values::Words(vec![0; elements]) } else { Values::Bytes(room.bytes(elements)) };
+        let scratch = &mut room.scratch;
         let bytes = |n: usize| match inputs.get(n) {
             Some(Values::Bytes(bytes)) => Ok(bytes.as_slice()),
             Some(Values::Words(_)) => Err(RunError::OutputKind { bits: 32 }),

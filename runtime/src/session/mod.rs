@@ -25,7 +25,6 @@ use akida_hal::ErrorKind;
 use akida_hal::board::Identity;
 use akida_hal::device::Device;
 use akida_hal::program::Program;
-use akida_kernels::Scratch;
 use ndarray::{ArrayD, IxDyn};
 
 pub use check::KnownAnswers;
@@ -35,7 +34,7 @@ pub use ready::Ready;
 pub use streams::Stream;
 pub use values::{Batch, CallStatistics, ComputedBy, Intermediate, Outputs, SequenceStatistics, Values};
 
-use self::host::HostWork;
+use self::host::{HostWork, Room};
 use self::pipeline::{Done, End};
 use self::run::Prefix;
 use crate::edge;
@@ -97,7 +96,7 @@ pub struct Session {
     /// The stream whose frames the temporal layers keep, if they are those of one.
     streaming: Option<u64>,
     refused: bool,
-    scratch: Scratch,
+    room: Room,
 }
 
 impl Session {
@@ -131,7 +130,7 @@ impl Session {
             stateful,
             streaming: None,
             refused: false,
-            scratch: Scratch::default(),
+            room: Room::default(),
             options,
         };
         if session.options.self_test > 0 {

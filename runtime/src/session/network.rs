@@ -1,9 +1,7 @@
 //! A whole model on the host, without a board: the layers of host sequences, one after another.
 
-use akida_kernels::Scratch;
-
 use super::error::SessionError;
-use super::host::HostWork;
+use super::host::{HostWork, Room};
 use super::values::Values;
 use crate::mapping::HostStep;
 use crate::model::{Model, TensorId};
@@ -18,7 +16,7 @@ pub struct HostNetwork {
     outputs: Vec<TensorId>,
     /// Every tensor of the last sample.
     tensors: Vec<Values>,
-    scratch: Scratch,
+    room: Room,
 }
 
 impl HostNetwork {
@@ -31,7 +29,7 @@ impl HostNetwork {
             steps: steps.collect::<Result<_, _>>()?,
             outputs: model.outputs.iter().map(|o| o.tensor).collect(),
             tensors: Vec::with_capacity(model.layers.len() + 1),
-            scratch: Scratch::default(),
+            room: Room::default(),
         })
     }
 
@@ -49,12 +47,12 @@ impl HostNetwork {
             let source = InputError::Length { name, found, expected, shape };
             return Err(SessionError::Input { sample: 0, source });
         }
-        self.tensors.clear();
+        self.tensors.drain(..).for_each(|values| self.room.keep(values));
         self.tensors.push(Values::Bytes(sample.to_vec()));
         for work in &mut self.steps {
             // Layers come in order, so each finds its inputs.
             let inputs: Vec<&Values> = work.inputs().iter().filter_map(|&t| self.tensors.get(t)).collect();
-            let made = work.run(&inputs, &mut self.scratch)?;
+            let made = work.run(&inputs, &mut self.room)?;
             self.tensors.push(made);
         }
         Ok(self.outputs.iter().map(|&t| &self.tensors[t]).collect())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::error::SessionError;
-use super::host::HostWork;
+use super::host::{HostWork, Room};
 use super::inputs::Inputs;
 use super::values::{Batch, CallStatistics, ComputedBy, SequenceStatistics, Tensors, Values};
 use super::{Counts, Detail, Loaded, Session};
@@ -102,7 +102,7 @@ impl Session {
                         if outcome.is_err() {
                             break;
                         }
-                        tensors.retain(|t| keep.contains(&t));
+                        tensors.retain(|t| keep.contains(&t), |values| self.room.keep(values));
                     }
                     self.host[index] = host;
                     outcome?;
@@ -174,9 +174,10 @@ impl Session {
     ) -> Result<(), SessionError> {
         let start = Instant::now();
         let mut host = if host_follows { std::mem::take(&mut self.host[index + 1]) } else { Vec::new() };
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut room = std::mem::take(&mut self.room);
         let mut computing = std::time::Duration::ZERO;
-        let feed = feed(h, inputs, first, samples)?;
+        let needed = keep.contains(&h.input) || host.iter().any(|work| work.inputs().contains(&h.input));
+        let feed = feed(h, inputs, first, samples, needed)?;
         let mut sequence = std::mem::take(&mut run.statistics.sequences[index]);
         let outcome = self.hardware(
             Loaded { sequence: index, upto: None },
@@ -193,8 +194,8 @@ impl Session {
                     }
                     HardwareOutput::Slices { .. } => Some(done.values),
                 };
-                host_steps(&mut host, tensors, slices, &mut scratch, || inputs.values(first + i))?;
-                tensors.retain(|t| keep.contains(&t));
+                host_steps(&mut host, tensors, slices, &mut room, || inputs.values(first + i))?;
+                tensors.retain(|t| keep.contains(&t), |values| room.keep(values));
                 super::add_since(&mut computing, begin);
                 Ok(())
             },
@@ -202,7 +203,10 @@ impl Session {
         );
         super::add_since(&mut sequence.elapsed, start);
         run.statistics.sequences[index] = sequence;
-        self.scratch = scratch;
+        if let Feed::Tensor(samples) = feed {
+            samples.into_iter().for_each(|bytes| room.keep(Values::Bytes(bytes)));
+        }
+        self.room = room;
         if host_follows {
             self.host[index + 1] = host;
             run.statistics.sequences[index + 1].computing += computing;
@@ -221,7 +225,7 @@ impl Session {
         run: &mut Run,
     ) -> Result<(), SessionError> {
         let prefixes = self.prefixes(index, h)?;
-        let feed = feed(h, inputs, first, samples)?;
+        let feed = feed(h, inputs, first, samples, true)?;
         for prefix in prefixes.iter() {
             // Streams start anew with every program; the frames before this batch are none of ours (see `Detail`).
             match &prefix.program {
@@ -274,7 +278,7 @@ impl Session {
         slices: Option<Values>,
         input: impl Fn() -> Result<Values, SessionError>,
     ) -> Result<(), SessionError> {
-        host_steps(host, tensors, slices, &mut self.scratch, input)
+        host_steps(host, tensors, slices, &mut self.room, input)
     }
 }
 
@@ -283,14 +287,14 @@ fn host_steps(
     host: &mut [HostWork],
     tensors: &mut Tensors,
     slices: Option<Values>,
-    scratch: &mut akida_kernels::Scratch,
+    room: &mut Room,
     input: impl Fn() -> Result<Values, SessionError>,
 ) -> Result<(), SessionError> {
     for work in host {
         let values = if work.adds_slices() {
             match &slices {
-                Some(slices) => work.run(&[slices], scratch)?,
-                None => work.run(&[], scratch)?,
+                Some(slices) => work.run(&[slices], room)?,
+                None => work.run(&[], room)?,
             }
         } else {
             for &t in work.inputs() {
@@ -299,7 +303,7 @@ fn host_steps(
                 }
             }
             let taken: Vec<&Values> = work.inputs().iter().filter_map(|t| tensors.get(*t)).collect();
-            work.run(&taken, scratch)?
+            work.run(&taken, room)?
         };
         tensors.insert(work.output(), values);
     }
@@ -314,21 +318,25 @@ enum Feed {
     Tensor(Vec<Vec<u8>>),
 }
 
+/// Tensors are taken out of their samples, unless they are needed afterwards.
 fn feed(
     h: &HardwareSequence,
     inputs: &Inputs<'_, '_>,
     first: usize,
-    samples: &[Tensors],
+    samples: &mut [Tensors],
+    needed: bool,
 ) -> Result<Feed, SessionError> {
     if h.input == 0 {
         return Ok(Feed::Model);
     }
-    let bytes = |(i, tensors): (usize, &Tensors)| match tensors.get(h.input) {
-        Some(Values::Bytes(bytes)) => Ok(bytes.clone()),
-        // Potentials only leave a model (`Model::validate`), so this is the input of a sample that has none.
-        _ => inputs.get(first + i).map(Cow::into_owned),
+    let bytes = |(i, tensors): (usize, &mut Tensors)| {
+        match if needed { tensors.get(h.input).cloned() } else { tensors.remove(h.input) } {
+            Some(Values::Bytes(bytes)) => Ok(bytes),
+            // Potentials only leave a model (`Model::validate`), so this is the input of a sample that has none.
+            _ => inputs.get(first + i).map(Cow::into_owned),
+        }
     };
-    Ok(Feed::Tensor(samples.iter().enumerate().map(bytes).collect::<Result<_, _>>()?))
+    Ok(Feed::Tensor(samples.iter_mut().enumerate().map(bytes).collect::<Result<_, _>>()?))
 }
 
 impl Feed {

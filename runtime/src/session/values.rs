@@ -83,9 +83,11 @@ impl Tensors {
         Some(self.0.swap_remove(at).1)
     }
 
-    /// Drops those that nobody needs any more.
-    pub fn retain(&mut self, needed: impl Fn(TensorId) -> bool) {
-        self.0.retain(|(t, _)| needed(*t));
+    /// Takes those out that nobody needs any more.
+    pub fn retain(&mut self, needed: impl Fn(TensorId) -> bool, mut gone: impl FnMut(Values)) {
+        while let Some(at) = self.0.iter().position(|(t, _)| !needed(*t)) {
+            gone(self.0.swap_remove(at).1);
+        }
     }
 }
 
