@@ -19,10 +19,34 @@ pub(crate) struct Stage {
     needed: [Range<usize>; 2],
     channels: usize,
     signed: bool,
-    /// What padding is made of, one pixel, as it is staged.
-    pad: Vec<u8>,
+    pad: Pad,
     /// Whether the input can be read where it is.
     direct: bool,
+}
+
+/// What padding is made of, as it is staged.
+#[derive(Clone, Debug)]
+enum Pad {
+    Byte(u8),
+    Pixel(Vec<u8>),
+}
+
+impl Pad {
+    fn new(pixel: &[u8], signed: bool) -> Self {
+        let pixel: Vec<u8> = pixel.iter().map(|p| if signed { p ^ 0x80 } else { *p }).collect();
+        match pixel.as_slice() {
+            [first, rest @ ..] if rest.iter().all(|p| p == first) => Self::Byte(*first),
+            _ => Self::Pixel(pixel),
+        }
+    }
+
+    /// Whole pixels.
+    fn fill(&self, pixels: &mut [u8]) {
+        match self {
+            Self::Byte(byte) => pixels.fill(*byte),
+            Self::Pixel(pad) => pixels.chunks_exact_mut(pad.len().max(1)).for_each(|pixel| pixel.copy_from_slice(pad)),
+        }
+    }
 }
 
 /// An input that is ready.
@@ -61,7 +85,7 @@ impl Stage {
         let inside =
             |a: usize| origin[a] >= needed[a].start as isize && origin[a] + size[a] as isize <= needed[a].end as isize;
         let direct = !signed && whole_quads && inside(0) && inside(1);
-        let pad = if signed { pad_pixel.iter().map(|p| p ^ 0x80).collect() } else { pad_pixel.to_vec() };
+        let pad = Pad::new(pad_pixel, signed);
         Self { origin, size, needed, channels: geometry.input[2], signed, pad, direct }
     }
 
@@ -84,22 +108,14 @@ impl Stage {
             let y = self.origin[0] + r as isize;
             let there = y >= 0 && needed_rows.contains(&(y as usize));
             let (start, end) = if there { (start, end) } else { (0, 0) };
-            self.fill(&mut row[..start * channels]);
+            self.pad.fill(&mut row[..start * channels]);
             if end > start {
                 let from = input.pixels(y as usize, (self.origin[1] + start as isize) as usize, end - start);
                 let into = &mut row[start * channels..end * channels];
                 if self.signed { kernels.offset(from, into) } else { into.copy_from_slice(from) }
             }
-            self.fill(&mut row[end * channels..]);
+            self.pad.fill(&mut row[end * channels..]);
         }
         Staged { data: buffer, row_step }
-    }
-
-    fn fill(&self, pixels: &mut [u8]) {
-        match self.pad.as_slice() {
-            [] => {}
-            [first, rest @ ..] if rest.iter().all(|p| p == first) => pixels.fill(*first),
-            pad => pixels.chunks_exact_mut(pad.len()).for_each(|pixel| pixel.copy_from_slice(pad)),
-        }
     }
 }
