@@ -75,6 +75,10 @@ fn all(networks: &[&str]) -> ExitCode {
     if boards.len() > 1 {
         report.say("boards at once", at_once(&boards));
     }
+    // Before the faults: a board that came back from one is as the kernel left it, with link settings of its own.
+    for board in &boards {
+        run_networks(&mut report, board.chip, &board.address, networks);
+    }
     let limit = option("limit").and_then(|n| n.parse().ok()).unwrap_or(FAULTS_LIMIT);
     let limit = Duration::from_secs(limit);
     match option("faults").and_then(|n| n.parse().ok()).unwrap_or(0) {
@@ -82,7 +86,6 @@ fn all(networks: &[&str]) -> ExitCode {
         count => report.say("faults by phases", faults::table(&boards, count, limit)),
     }
     for board in &boards {
-        run_networks(&mut report, board.chip, &board.address, networks);
         report.say("unbind", ctl(&["unbind", &board.address], 0));
         report.say("unbind again", ctl(&["unbind", &board.address], 0));
         let driver = sysfs.board(&board.address).ok().and_then(|b| b.driver);
