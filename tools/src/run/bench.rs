@@ -115,9 +115,10 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Exi
         Road::Node(node) => Device::over(node, DeviceOptions::default())?,
     };
     let batch = usize::from(args.batch);
-    // Which parts of a large network are worth a reprogramming depends on how many samples come at once.
+    // Which parts of a large network are worth a reprogramming depends on how many samples come between two of them, which are never
+    // more than a session takes at once.
     let mut options = SessionOptions { jobs: args.jobs.into(), ..SessionOptions::default() };
-    options.map.batch = batch;
+    options.map.batch = batch.min(options.map.batch);
     let mut session = Session::open(model.clone(), device, options)?;
     let mut host = HostNetwork::prepare(&model)?;
     let inputs = inputs(&model, batch);
