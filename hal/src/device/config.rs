@@ -46,35 +46,19 @@ impl ConfigPort {
 
     /// Runs one descriptor to its end.
     pub fn run(&self, transport: &dyn Transport, descriptor: &ConfigDescriptor) -> Result<()> {
-        let end = MonitorStatus::OUTBOUND_INTERRUPT.bits();
+        let end = MonitorStatus::OUTBOUND_INTERRUPT;
         if self.check {
-            self.check_cleared(transport, end)?;
+            CONFIG.check_cleared(transport, end)?;
         }
         let (before, slot, address) = CONFIG.next_slot(transport, self.ring)?;
         transport.write(address, &bytes(&descriptor.encode()))?;
         CONFIG.hand_over(transport, before, slot)?;
         CONFIG.run(transport, true)?;
         let waited = Wait::new(transport, "end of a config descriptor", self.timeout)
-            .until(|| CONFIG.read(transport, dma::MONITOR_STATUS), |status| status & end != 0);
+            .until(|| CONFIG.read(transport, dma::MONITOR_STATUS), |status| status & end.bits() != 0);
         CONFIG.clear(transport)?;
         CONFIG.run(transport, false)?;
         waited.map(|_| ())
-    }
-
-    /// The end of a descriptor is the only sign that it is done: that of the one before must be gone, should the write that
-    /// cleared it have got lost.
-    fn check_cleared(&self, transport: &dyn Transport, end: u32) -> Result<()> {
-        if CONFIG.read(transport, dma::MONITOR_STATUS)? & end == 0 {
-            return Ok(());
-        }
-        CONFIG.clear(transport)?;
-        let value = CONFIG.read(transport, dma::MONITOR_STATUS)?;
-        if value & end == 0 {
-            return Ok(());
-        }
-        let (board, expected) =
-            (transport.identity().to_string(), "end of the last descriptor clear after it was cleared".into());
-        Err(Error::Register { board, register: "config DMA MONITOR_STATUS", value, expected })
     }
 
     /// Plays a track that lies at `address`.

@@ -2,7 +2,7 @@
 
 use super::core;
 use crate::descriptor;
-use crate::regs::dma::{self, BufferEnd, Control, Monitor};
+use crate::regs::dma::{self, BufferEnd, Control, Monitor, MonitorStatus};
 use crate::regs::top;
 use crate::transport::Transport;
 use crate::{Error, Result};
@@ -127,6 +127,24 @@ impl Controller {
             return Err(Error::Register { board, register: "Akida DMA DESCRIPTOR", value, expected });
         }
         self.write(transport, dma::DESCRIPTOR, dma::LAST.set(value, last))
+    }
+
+    /// An end in the latched status is the only sign of the next job's, so that of the one before must be gone, should the write that
+    /// cleared it have got lost: it is cleared once more.
+    ///
+    /// # Errors
+    /// [`Error::Register`] when it stays.
+    pub fn check_cleared(&self, transport: &dyn Transport, end: MonitorStatus) -> Result<()> {
+        let stays =
+            || self.read(transport, dma::MONITOR_STATUS).map(|status| Some(status).filter(|s| s & end.bits() != 0));
+        if stays()?.is_none() {
+            return Ok(());
+        }
+        self.clear(transport)?;
+        let Some(value) = stays()? else { return Ok(()) };
+        let board = transport.identity().to_string();
+        let expected = format!("the last end of the {} clear after it was cleared", self.name);
+        Err(Error::Register { board, register: "Akida DMA MONITOR_STATUS", value, expected })
     }
 
     /// Clears the latched status.

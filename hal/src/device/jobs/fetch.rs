@@ -42,7 +42,7 @@ impl Jobs {
             }
             self.controller.write(transport, dma::MONITOR_CONTROL, self.monitor | dma::Monitor::STATUS_CLEAR.bits())?;
             if self.multi_pass && self.check {
-                self.check_cleared(transport)?;
+                self.controller.check_cleared(transport, MonitorStatus::BURST)?;
             }
             self.arrive(transport, finished)?;
         }
@@ -137,16 +137,6 @@ impl Jobs {
         let (job, started) = self.pending.front().map_or((JobId(0), Duration::ZERO), |f| (f.job, f.started));
         let what = format!("end of job {job} ({})", self.controller.name);
         Wait::new(transport, &what, self.timeout).timed_out(last, transport.now().saturating_sub(started))
-    }
-
-    /// The end of the last burst is the only sign of the next one's: it must be gone.
-    fn check_cleared(&self, transport: &dyn Transport) -> Result<()> {
-        let value = self.controller.read(transport, dma::MONITOR_STATUS)?;
-        if value & MonitorStatus::BURST.bits() == 0 {
-            return Ok(());
-        }
-        let (board, expected) = (transport.identity().to_string(), "burst end clear after it was cleared".into());
-        Err(Error::Register { board, register: "input DMA MONITOR_STATUS", value, expected })
     }
 
     fn whole(&self) -> bool {
