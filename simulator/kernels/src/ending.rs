@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use crate::finish::{Activation, Finish, Finisher, bounds};
-use crate::isa::{Affine, BLOCK, Kernels, Wide};
+use crate::isa::{Affine, BLOCK, End, Kernels, Wide};
 use crate::{Output, PrepareError};
 
 #[derive(Clone, Debug)]
@@ -92,6 +92,15 @@ impl Ending {
     pub fn row(&self, kernels: &dyn Kernels, sums: &[i32], output: &mut Output<'_>) {
         assert!(sums.len() == output.len(), "{} sums for {} outputs", sums.len(), output.len());
         self.emit(kernels, (sums, self.filters), 0..self.filters, output, 0);
+    }
+
+    /// The end as one line, of 32 or 64 bits, for each filter.
+    pub(crate) fn lines(&self) -> Option<End<'_>> {
+        match &self.fast {
+            Fast::Affine(end) => Some(End::Affine(end)),
+            Fast::Wide(end) => Some(End::Wide(end)),
+            _ => None,
+        }
     }
 
     /// Sums of some filters, `step` a position, to output elements; the first position's first filter of all is at `start`.

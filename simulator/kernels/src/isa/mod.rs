@@ -80,6 +80,25 @@ pub struct Wide {
     pub ceiling: Vec<i32>,
 }
 
+/// One or the other.
+#[derive(Clone, Copy, Debug)]
+pub enum End<'a> {
+    /// In 32 bits.
+    Affine(&'a Affine),
+    /// In 64.
+    Wide(&'a Wide),
+}
+
+impl End<'_> {
+    /// Filters it is for, and those that fill the last block.
+    pub fn width(&self) -> usize {
+        match self {
+            End::Affine(end) => end.low.len(),
+            End::Wide(end) => end.low.len(),
+        }
+    }
+}
+
 /// What a sum over a map is made of, by filter: `clamp(clamp(sum, low, high) + bias, floor, ceiling)`.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
@@ -152,11 +171,11 @@ pub trait Kernels: Debug + Send + Sync {
     );
 
     /// The same with all filters, ended: `out[position * filters + f]`. Nothing is done and false is given where this is no better
-    /// than [`multiply`](Self::multiply) and [`affine`](Self::affine), one after the other.
+    /// than [`multiply`](Self::multiply) and [`affine`](Self::affine) or [`wide`](Self::wide), one after the other.
     ///
     /// # Panics
     /// As these.
-    fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: &Affine, out: &mut [u8]) -> bool {
+    fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) -> bool {
         let _ = (x, w, start, end, out);
         false
     }

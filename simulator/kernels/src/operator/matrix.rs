@@ -114,7 +114,7 @@ impl Matrix {
         output: &mut Output<'_>,
         start: usize,
     ) -> bool {
-        let (phase, Some(end), Output::Bytes(out)) = (&self.phases[0], ending.affine(), output) else { return false };
+        let (phase, Some(end), Output::Bytes(out)) = (&self.phases[0], ending.lines(), output) else { return false };
         context.kernels.ended(panel, &phase.packed, &phase.start, end, &mut out[start..])
     }
 

@@ -2,8 +2,10 @@
 //! which never leave the first-level cache.
 #![allow(unsafe_code)] // Pointers into panels that were checked once.
 
+use std::ops::Range;
+
 use super::super::pack::Line;
-use super::super::{Affine, BLOCK, Packed, Panel, avx512};
+use super::super::{BLOCK, End, Packed, Panel, avx512};
 use super::product::{LINE, Start, TILE, Work, narrow, parts, square};
 use super::tiles::{ROWS, Shape, dot, load, release, store, zero};
 
@@ -102,13 +104,28 @@ unsafe fn hold<const C: usize, const D: usize, const TWO: bool>(held: &mut [i32;
     }
 }
 
+/// Ends the sums of a tile.
+///
+/// # Safety
+/// The machine has AVX-512 VNNI; every position has its sums and outputs, every filter its end.
+#[inline(always)]
+unsafe fn finish(end: End<'_>, sums: &[i32], step: usize, filters: Range<usize>, out: &mut [u8], out_step: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match end {
+            End::Affine(end) => avx512::affine(sums, step, end, filters, out, out_step),
+            End::Wide(end) => avx512::wide(sums, step, end, filters, out, out_step),
+        }
+    }
+}
+
 /// Every position with all filters.
 ///
 /// # Safety
 /// The machine has tiles, which the process may use, and AVX-512 VNNI. All positions have their bytes and all blocks a start and an
 /// end; the output has a place for every filter of every position.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &Affine, out: &mut [u8]) {
+pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) {
     if !few(w) {
         // SAFETY: the caller's promise.
         return unsafe { in_parts(panel, w, start, end, out) };
@@ -161,7 +178,7 @@ pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &Affine, 
                     let (row, at) = position(tile);
                     let sums = if tile.is_multiple_of(2) { even } else { odd };
                     let out = &mut out[(row * panel.count + at) * filters + some.start..];
-                    avx512::affine(&sums[..rows * step], step, end, some.clone(), out, filters);
+                    finish(end, &sums[..rows * step], step, some.clone(), out, filters);
                 }
             }
         }
@@ -178,7 +195,7 @@ struct Chunks([[i32; TILES * ROWS * FILTERS]; 2]);
 /// # Safety
 /// As [`ended`]; runs are whole tiles.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn in_parts(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &Affine, out: &mut [u8]) {
+unsafe fn in_parts(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) {
     let across = panel.count.div_ceil(ROWS);
     let rows = panel.count.div_ceil(across);
     let tiles = panel.rows * across;
@@ -193,10 +210,10 @@ unsafe fn in_parts(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &Affine, o
             let some = block * BLOCK..filters.min((block + high) * BLOCK);
             let start = &start[block * BLOCK..(block + high) * BLOCK];
             let given = if start.iter().all(|&s| s == 0) { Start::Zero } else { Start::At(start.as_ptr()) };
-            let mut finish = |tile: usize, sums: &[i32]| {
+            let mut end_tile = |tile: usize, sums: &[i32]| {
                 let (row, at) = position(tile);
                 let out = &mut out[(row * panel.count + at) * filters + some.start..];
-                avx512::affine(&sums[..rows * FILTERS], FILTERS, end, some.clone(), out, filters);
+                finish(end, &sums[..rows * FILTERS], FILTERS, some.clone(), out, filters);
             };
             // Tiles whose sums are made and not ended.
             let mut left = 0..0;
@@ -220,17 +237,17 @@ unsafe fn in_parts(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &Affine, o
                             (_, false) => narrow::<1, false>(&work),
                         }
                         if let Some(tile) = left.next() {
-                            finish(tile, &before[tile % TILES * ROWS * FILTERS..]);
+                            end_tile(tile, &before[tile % TILES * ROWS * FILTERS..]);
                         }
                     }
                 }
                 for tile in std::mem::replace(&mut left, chunk) {
-                    finish(tile, &before[tile % TILES * ROWS * FILTERS..]);
+                    end_tile(tile, &before[tile % TILES * ROWS * FILTERS..]);
                 }
             }
             let last = &held.0[(tiles - 1) / TILES % 2];
             for tile in left {
-                finish(tile, &last[tile % TILES * ROWS * FILTERS..]);
+                end_tile(tile, &last[tile % TILES * ROWS * FILTERS..]);
             }
         }
         release();

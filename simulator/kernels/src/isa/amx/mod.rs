@@ -13,7 +13,7 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use std::ops::Range;
 
-use super::{Affine, Avx512Vnni, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows};
+use super::{Affine, Avx512Vnni, End, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows};
 
 /// AMX kernels.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Kernels for Amx {
         unsafe { product::product(&x, w, blocks, start, out, out_step) }
     }
 
-    fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: &Affine, out: &mut [u8]) -> bool {
+    fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) -> bool {
         let x = x.joined();
         if x.count < FEWEST || x.rows == 0 || w.runs() == 0 || !ended::fits(w) {
             return false;
@@ -105,7 +105,7 @@ impl Kernels for Amx {
         x.check_inputs(w);
         let elements = x.count * x.rows * w.filters();
         assert!(out.len() >= elements, "{elements} outputs are made, there is room for {}", out.len());
-        assert!(start.len() == w.width() && end.low.len() >= w.width(), "a start and an end for every filter");
+        assert!(start.len() == w.width() && end.width() >= w.width(), "a start and an end for every filter");
         // SAFETY: a value of this type exists only where there are tiles and AVX-512; panel, starts, end and output are checked.
         unsafe { ended::ended(&x, w, start, end, out) }
         true
