@@ -57,6 +57,9 @@ impl Clock for dyn Transport + '_ {
 /// Looks this often without a pause: most register conditions come true within microseconds, and a pause takes the
 /// operating system some tens of them.
 const SPINS: u32 = 512;
+/// And for so long: where a look takes long itself (a register of a virtual machine's board some 100 µs), it also keeps whoever serves
+/// it from going on.
+const SPIN_TIME: Duration = Duration::from_micros(500);
 /// First pause.
 const FIRST_PAUSE: Duration = Duration::from_micros(2);
 /// Longest pause: the price of noticing late, against the price of reading over PCIe.
@@ -128,7 +131,7 @@ impl<'a, C: Clock + ?Sized> Wait<'a, C> {
             if waited >= self.limit {
                 return Ok(Err(value));
             }
-            if spins < SPINS && self.between == Between::Pause {
+            if spins < SPINS && waited < SPIN_TIME && self.between == Between::Pause {
                 spins += 1;
                 std::hint::spin_loop();
                 continue;
