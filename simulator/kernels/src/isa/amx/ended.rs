@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::super::pack::Line;
 use super::super::{BLOCK, End, Packed, Panel, avx512};
 use super::product::{LINE, Start, TILE, Work, narrow, parts, square};
-use super::tiles::{ROWS, Shape, dot, load, release, store, zero};
+use super::tiles::{ROWS, Shape, Tiling, dot, load, release, store, zero};
 
 /// Most bytes of weights of two blocks: they are read for every sixteen positions, from a first-level cache.
 const WEIGHTS: usize = 32 << 10;
@@ -130,13 +130,10 @@ pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, 
         // SAFETY: the caller's promise.
         return unsafe { in_parts(panel, w, start, end, out) };
     }
-    let across = panel.count.div_ceil(ROWS);
-    let rows = panel.count.div_ceil(across);
-    let tiles = panel.rows * across;
+    let tiling = Tiling::of(panel);
+    let Tiling { rows, tiles, .. } = tiling;
     let rest = w.quads() % ROWS;
     let shape = Shape::new(rows, if rest == 0 { ROWS } else { rest });
-    // Tiles at the end of a row overlap with those before: both make the same.
-    let position = |tile: usize| (tile / across, (tile % across * rows).min(panel.count - rows));
     let (filters, blocks, lines) = (w.filters(), w.width() / BLOCK, w.runs() * w.quads());
     let mut held = Held([[0; ROWS * FILTERS]; 2]);
     // SAFETY: the caller's promise, for the positions of every tile and the blocks there are.
@@ -156,7 +153,7 @@ pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, 
             let step = start.len();
             for turn in 0..tiles + 2 {
                 if turn < tiles {
-                    let (row, at) = position(turn);
+                    let (row, at) = tiling.position(turn);
                     let x = panel.data.as_ptr().wrapping_add(row * panel.row_step + at * panel.step);
                     match (turn % 2, two) {
                         (0, true) => sums::<0, 1, true>(panel, x, &weights),
@@ -175,7 +172,7 @@ pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, 
                     }
                 }
                 if let Some(tile) = turn.checked_sub(2) {
-                    let (row, at) = position(tile);
+                    let (row, at) = tiling.position(tile);
                     let sums = if tile.is_multiple_of(2) { even } else { odd };
                     let out = &mut out[(row * panel.count + at) * filters + some.start..];
                     finish(end, &sums[..rows * step], step, some.clone(), out, filters);
@@ -196,10 +193,8 @@ struct Chunks([[i32; TILES * ROWS * FILTERS]; 2]);
 /// As [`ended`]; runs are whole tiles.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn in_parts(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) {
-    let across = panel.count.div_ceil(ROWS);
-    let rows = panel.count.div_ceil(across);
-    let tiles = panel.rows * across;
-    let position = |tile: usize| (tile / across, (tile % across * rows).min(panel.count - rows));
+    let tiling = Tiling::of(panel);
+    let Tiling { rows, tiles, .. } = tiling;
     let (filters, blocks) = (w.filters(), w.width() / BLOCK);
     let mut held = Chunks([[0; TILES * ROWS * FILTERS]; 2]);
     // SAFETY: the caller's promise, for the positions of every tile and the blocks there are.
@@ -211,7 +206,7 @@ unsafe fn in_parts(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, o
             let start = &start[block * BLOCK..(block + high) * BLOCK];
             let given = if start.iter().all(|&s| s == 0) { Start::Zero } else { Start::At(start.as_ptr()) };
             let mut end_tile = |tile: usize, sums: &[i32]| {
-                let (row, at) = position(tile);
+                let (row, at) = tiling.position(tile);
                 let out = &mut out[(row * panel.count + at) * filters + some.start..];
                 finish(end, &sums[..rows * FILTERS], FILTERS, some.clone(), out, filters);
             };
@@ -226,7 +221,7 @@ unsafe fn in_parts(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, o
                     for tile in chunk.clone().step_by(2) {
                         let two = tile + 1 < chunk.end;
                         for i in 0..1 + usize::from(two) {
-                            let (row, at) = position(tile + i);
+                            let (row, at) = tiling.position(tile + i);
                             work.x[i] = part.begin(panel, row, at);
                             work.out[i] = made.as_mut_ptr().wrapping_add((tile + i - first) * ROWS * FILTERS);
                         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::pack::Line;
 use super::super::{BLOCK, Packed, Panel};
-use super::tiles::{ROWS, Shape, dot, load, release, store, zero};
+use super::tiles::{ROWS, Shape, Tiling, dot, load, release, store, zero};
 
 /// Bytes of weights that stay in a first-level cache.
 const WEIGHTS: usize = 24 << 10;
@@ -260,14 +260,11 @@ pub unsafe fn product(
     out: &mut [i32],
     out_step: usize,
 ) {
-    let across = x.count.div_ceil(ROWS);
-    let rows = x.count.div_ceil(across);
-    let tiles = x.rows * across;
+    let tiling = Tiling::of(x);
+    let Tiling { rows, tiles, .. } = tiling;
     let rest = w.quads() % ROWS;
     let shape = if rest == 0 { Shape::new(rows, ROWS) } else { Shape::new(rows, rest) };
-    // Tiles at the end of a row overlap with those before: both make the same sums.
-    let position = |tile: usize| (tile / across, (tile % across * rows).min(x.count - rows));
-    // But not twice: then weights are not parted.
+    // Where tiles overlap, sums must not be made twice by parts: then weights are not parted.
     let overlap = !x.count.is_multiple_of(rows);
     // SAFETY: the caller's promise, and everything a panel's check has shown: all positions have their bytes, all blocks
     // their lines and starts, all sums their places.
@@ -286,7 +283,7 @@ pub unsafe fn product(
                 while tile < tiles {
                     let count = at_once.min(tiles - tile);
                     for i in 0..count {
-                        let (row, at) = position(tile + i);
+                        let (row, at) = tiling.position(tile + i);
                         work.x[i] = part.begin(x, row, at);
                         let sum = (row * x.count + at) * out_step + (block - blocks.start) * BLOCK;
                         work.out[i] = out.as_mut_ptr().wrapping_add(sum);

@@ -3,13 +3,39 @@
 
 use std::arch::asm;
 
-use super::super::BLOCK;
+use super::super::{BLOCK, Panel};
 
 /// Rows of a tile, which are positions, or quads of weights.
 pub const ROWS: usize = 16;
 
 // Tile registers hold what they hold between the blocks of assembly below: the compiler has none to give to others, as
 // those who wrote the C intrinsics also rely on.
+
+/// How the positions of a panel lie in tiles. Those at the end of a row overlap with those before: both make the same.
+#[derive(Clone, Copy)]
+pub struct Tiling {
+    /// Tiles of a row of the panel.
+    across: usize,
+    /// Positions of a row of the panel.
+    count: usize,
+    /// Positions of a tile.
+    pub rows: usize,
+    /// Tiles there are.
+    pub tiles: usize,
+}
+
+impl Tiling {
+    /// Of a panel that has positions.
+    pub fn of(panel: &Panel<'_>) -> Self {
+        let across = panel.count.div_ceil(ROWS);
+        Self { across, count: panel.count, rows: panel.count.div_ceil(across), tiles: panel.rows * across }
+    }
+
+    /// Row of the panel and first position of a tile.
+    pub fn position(&self, tile: usize) -> (usize, usize) {
+        (tile / self.across, (tile % self.across * self.rows).min(self.count - self.rows))
+    }
+}
 
 /// What the eight tile registers are: 0 to 3 sums, 4 and 5 inputs, 6 and 7 weights.
 #[repr(C, align(64))]
