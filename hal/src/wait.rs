@@ -1,5 +1,6 @@
 //! The one way to wait for a device: look, spin a little, then pause longer and longer, never past the deadline.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::board::{Board, Identity, Wake};
@@ -79,7 +80,7 @@ pub struct Wait<'a, C: Clock + ?Sized> {
     /// Whose time.
     pub clock: &'a C,
     /// In the words of an error message: "DMA write 0 done".
-    pub what: &'a str,
+    pub what: fmt::Arguments<'a>,
     /// Deadline, counted from the call.
     pub limit: Duration,
     /// How to pass time.
@@ -88,7 +89,7 @@ pub struct Wait<'a, C: Clock + ?Sized> {
 
 impl<'a, C: Clock + ?Sized> Wait<'a, C> {
     /// Polls.
-    pub fn new(clock: &'a C, what: &'a str, limit: Duration) -> Self {
+    pub fn new(clock: &'a C, what: fmt::Arguments<'a>, limit: Duration) -> Self {
         Self { clock, what, limit, between: Between::Pause }
     }
 
@@ -106,7 +107,7 @@ impl<'a, C: Clock + ?Sized> Wait<'a, C> {
     pub fn timed_out(&self, last: u32, waited: Duration) -> Error {
         Error::TimedOut {
             board: self.clock.identity().to_string(),
-            what: self.what.to_owned(),
+            what: self.what.to_string(),
             last,
             waited,
             limit: self.limit,
@@ -164,7 +165,7 @@ mod tests {
             count.set(count.get() + 1);
             Ok(count.get())
         };
-        let value = Wait::new(&board, "count", Duration::from_secs(1)).until(read, |v| v == 200);
+        let value = Wait::new(&board, format_args!("count"), Duration::from_secs(1)).until(read, |v| v == 200);
         assert_eq!(value.ok(), Some(200));
         assert!(Board::now(&board) < Duration::from_secs(1));
     }
@@ -173,7 +174,7 @@ mod tests {
     fn ends_at_the_deadline_with_the_last_value() {
         for between in [Between::Pause, Between::Interrupt] {
             let board = ClockBoard::default();
-            let wait = Wait { between, ..Wait::new(&board, "never", Duration::from_millis(100)) };
+            let wait = Wait { between, ..Wait::new(&board, format_args!("never"), Duration::from_millis(100)) };
             let Err(Error::TimedOut { what, last, waited, limit, board: name }) = wait.until(|| Ok(7), |v| v == 8)
             else {
                 panic!("did not time out");
@@ -188,7 +189,7 @@ mod tests {
     fn reading_errors_end_it() {
         let board = ClockBoard::default();
         let lost = || Err(Error::DeviceLost { board: "test".into(), register: "X".into() });
-        let result = Wait::new(&board, "x", Duration::from_secs(1)).until(lost, |_| false);
+        let result = Wait::new(&board, format_args!("x"), Duration::from_secs(1)).until(lost, |_| false);
         assert!(matches!(result, Err(Error::DeviceLost { .. })));
     }
 }

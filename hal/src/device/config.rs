@@ -54,7 +54,7 @@ impl ConfigPort {
         transport.write(address, &bytes(&descriptor.encode()))?;
         CONFIG.hand_over(transport, before, slot)?;
         CONFIG.run(transport, true)?;
-        let waited = Wait::new(transport, "end of a config descriptor", self.timeout)
+        let waited = Wait::new(transport, format_args!("end of a config descriptor"), self.timeout)
             .until(|| CONFIG.read(transport, dma::MONITOR_STATUS), |status| status & end.bits() != 0);
         CONFIG.clear(transport)?;
         CONFIG.run(transport, false)?;

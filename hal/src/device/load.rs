@@ -146,7 +146,7 @@ impl Loader<'_> {
         CONFIG.write(t, dma::DESCRIPTOR, dma::LAST.of(MULTI_PASS_LAST) | dma::CURRENT.of(MULTI_PASS_CURRENT))?;
         CONFIG.run(t, true)?;
         let end = MonitorStatus::BURST_INTERRUPT.bits();
-        Wait::new(t, "the first pass to be programmed", self.options.timeout)
+        Wait::new(t, format_args!("the first pass to be programmed"), self.options.timeout)
             .until(|| CONFIG.read(t, dma::MONITOR_STATUS), |status| status & end != 0)?;
         CONFIG.clear(t)
     }

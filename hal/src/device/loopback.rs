@@ -29,7 +29,7 @@ pub fn run(transport: &dyn Transport, memory: &mut DeviceMemory, words: u16) -> 
     EVENT.write(transport, dma::DEBUG_CONTROL, dma::LOOPBACK.mask())?;
     EVENT.write(transport, dma::RING_BASE, descriptor)?;
     EVENT.write(transport, dma::DESCRIPTOR, 0)?;
-    let waited = Wait::new(transport, "end of the event DMA's loopback", LIMIT)
+    let waited = Wait::new(transport, format_args!("end of the event DMA's loopback"), LIMIT)
         .until(|| EVENT.read(transport, dma::MONITOR_STATUS), |status| status & 3 == 3);
     EVENT.write(transport, dma::DEBUG_CONTROL, 0)?;
     EVENT.soft_reset(transport)?;

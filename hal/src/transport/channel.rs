@@ -57,8 +57,8 @@ impl Channel {
     fn start(&mut self, road: &Road<'_>, pieces: &[Piece]) -> Result<()> {
         let Road { io, engine, options, .. } = *road;
         // Done is told at the last data element; the engine may not have reached the link behind it yet.
-        let what = format!("DMA {} idle", self.id);
-        Wait::new(&*io.board, &what, options.timeout)
+        let what = format_args!("DMA {} idle", self.id);
+        Wait::new(&*io.board, what, options.timeout)
             .until(|| Ok(u32::from(engine.running(io, self.id)?)), |running| running == 0)?;
         let place = match self.kept.find(pieces) {
             Some(place) => place,
@@ -128,13 +128,13 @@ impl Channel {
             Completion::Poll => Between::Pause,
             Completion::Interrupt => Between::Interrupt,
         };
-        let what = format!("end of DMA {id}");
+        let what = format_args!("end of DMA {id}");
         let mut looks = 0u32;
         let mut look = || {
             looks += 1;
             engine.status(io, id)
         };
-        let wait = Wait { between, ..Wait::new(&*io.board, &what, options.timeout) };
+        let wait = Wait { between, ..Wait::new(&*io.board, what, options.timeout) };
         let ended = |s| engine.progress(id, s) != Progress::Running;
         let mut status = wait.until(&mut look, ended)?;
         if let Some(expected) = expected.filter(|_| by_message && !came && looks == 1) {

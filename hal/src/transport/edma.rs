@@ -161,8 +161,8 @@ impl Engine for Edma {
         let side = side(channel.way);
         self.forget();
         write(io, side.enable, 0)?;
-        let what = format!("stop of DMA {channel}");
-        Wait::new(&*io.board, &what, HALT_LIMIT)
+        let what = format_args!("stop of DMA {channel}");
+        Wait::new(&*io.board, what, HALT_LIMIT)
             .until(|| Ok(u32::from(self.running(io, channel)?)), |running| running == 0)?;
         write(io, side.clear, used())?;
         write(io, side.enable, 1)

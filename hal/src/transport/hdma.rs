@@ -110,8 +110,8 @@ impl Engine for Hdma {
 
     fn halt(&self, io: &Io, channel: ChannelId) -> Result<()> {
         write(io, channel, hdma::ENABLE, 0)?;
-        let what = format!("stop of DMA {channel}");
-        Wait::new(&*io.board, &what, HALT_LIMIT)
+        let what = format_args!("stop of DMA {channel}");
+        Wait::new(&*io.board, what, HALT_LIMIT)
             .until(|| Ok(u32::from(self.running(io, channel)?)), |running| running == 0)?;
         write(io, channel, hdma::INTERRUPT_CLEAR, Interrupt::BOTH.bits())?;
         write(io, channel, hdma::ENABLE, 1)

@@ -135,8 +135,8 @@ impl Jobs {
 
     fn timed_out(&self, transport: &dyn Transport, last: u32) -> Error {
         let (job, started) = self.pending.front().map_or((JobId(0), Duration::ZERO), |f| (f.job, f.started));
-        let what = format!("end of job {job} ({})", self.controller.name);
-        Wait::new(transport, &what, self.timeout).timed_out(last, transport.now().saturating_sub(started))
+        let what = format_args!("end of job {job} ({})", self.controller.name);
+        Wait::new(transport, what, self.timeout).timed_out(last, transport.now().saturating_sub(started))
     }
 
     fn whole(&self) -> bool {
