@@ -216,6 +216,7 @@ impl HybridSession {
             Batch::Float(view) => view.shape().first().copied().unwrap_or(0),
             Batch::Raw(view) => view.shape().first().copied().unwrap_or(0),
             Batch::Bytes(samples) => samples.len(),
+            Batch::Slices(samples) => samples.len(),
         };
         let mut parts = Vec::with_capacity(network.parts.len());
         for (number, part) in network.parts.iter().enumerate() {

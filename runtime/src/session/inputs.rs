@@ -28,7 +28,7 @@ impl<'m, 'b> Inputs<'m, 'b> {
                 (view.shape().to_vec(), vec![shape[2]], "raw integers")
             }
             Batch::Raw(view) => (view.shape().to_vec(), shape.to_vec(), "raw integers, height, width, channels"),
-            Batch::Bytes(_) => return Ok(Self { model, batch }),
+            Batch::Bytes(_) | Batch::Slices(_) => return Ok(Self { model, batch }),
         };
         if found.is_empty() || found[1..] != expected {
             return Err(SessionError::Shape { found, expected, what });
@@ -42,6 +42,7 @@ impl<'m, 'b> Inputs<'m, 'b> {
             Batch::Float(view) => view.shape()[0],
             Batch::Raw(view) => view.shape()[0],
             Batch::Bytes(samples) => samples.len(),
+            Batch::Slices(samples) => samples.len(),
         }
     }
 
@@ -65,6 +66,7 @@ impl<'m, 'b> Inputs<'m, 'b> {
                 }
             }
             Batch::Bytes(samples) => Cow::Borrowed(samples[sample].as_slice()),
+            Batch::Slices(samples) => Cow::Borrowed(samples[sample]),
         };
         self.check(sample, &bytes)?;
         Ok(bytes)

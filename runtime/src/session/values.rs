@@ -19,6 +19,8 @@ pub enum Batch<'a> {
     Raw(ArrayViewD<'a, u8>),
     /// The same, sample by sample in (height, width, channels) order.
     Bytes(&'a [Vec<u8>]),
+    /// The same, where samples lie in memory of others.
+    Slices(&'a [&'a [u8]]),
 }
 
 /// Elements of a tensor of one sample in (height, width, channels) order.

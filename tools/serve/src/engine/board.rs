@@ -256,7 +256,7 @@ impl Worker {
     }
 
     /// Runs a batch and answers its requests.
-    fn batch(&mut self, model: ModelId, mut jobs: Vec<Queued<Job>>) {
+    fn batch(&mut self, model: ModelId, jobs: Vec<Queued<Job>>) {
         let began = Instant::now();
         let Some(served) = jobs.first().map(|q| q.job.served.clone()) else {
             self.shared.inner().scheduler.finish(self.id, Done::default());
@@ -269,7 +269,7 @@ impl Worker {
             return self.no_results(fault, jobs);
         }
         let switched = self.select(model);
-        match self.infer(&mut jobs, &served) {
+        match self.infer(&jobs, &served) {
             Ok(results) => {
                 let infer = began.elapsed();
                 let programming = programming(&results);
@@ -332,7 +332,7 @@ impl Worker {
                     let mut one = vec![queued];
                     let began = Instant::now();
                     let served = one[0].job.served.clone();
-                    match self.infer(&mut one, &served) {
+                    match self.infer(&one, &served) {
                         Ok(results) => {
                             let (device, infer) = (self.device.clone(), began.elapsed());
                             pool::answer(&self.shared, Batch { served, results, jobs: one, device, began, infer });
@@ -359,8 +359,8 @@ impl Worker {
         }
     }
 
-    /// Runs the samples of all requests as one batch. They get their inputs back.
-    fn infer(&mut self, jobs: &mut [Queued<Job>], served: &Served) -> Result<HybridOutputs, Fault> {
+    /// Runs the samples of all requests as one batch.
+    fn infer(&mut self, jobs: &[Queued<Job>], served: &Served) -> Result<HybridOutputs, Fault> {
         let Some(open) = &mut self.open else { return Err(Fault::Board("the board is not open".to_owned())) };
         open.holds(served.id)?;
         if served.stateful {
@@ -375,21 +375,8 @@ impl Worker {
             let batch = batch.map_err(|e| Fault::Request(ServeError::new(Kind::Internal, e.to_string())))?;
             return open.session.infer(Samples::Float(batch.view()), Detail::Outputs).map_err(|e| fault(&e));
         }
-        let mut samples: Vec<Vec<u8>> = Vec::new();
-        let mut counts = Vec::with_capacity(jobs.len());
-        for queued in jobs.iter_mut() {
-            let taken = queued.job.input.take_bytes();
-            counts.push(taken.len());
-            samples.extend(taken);
-        }
-        let result = open.session.infer(Samples::Bytes(&samples), Detail::Outputs).map_err(|e| fault(&e));
-        if result.is_err() {
-            let mut samples = samples.into_iter();
-            for (queued, count) in jobs.iter_mut().zip(counts) {
-                queued.job.input = Input::Bytes(samples.by_ref().take(count).collect());
-            }
-        }
-        result
+        let samples: Vec<&[u8]> = jobs.iter().flat_map(|q| q.job.input.samples()).collect();
+        open.session.infer(Samples::Slices(&samples), Detail::Outputs).map_err(|e| fault(&e))
     }
 
     /// Models must show again what they give on this board. What the device counted begins anew too.

@@ -19,8 +19,14 @@ const IMAGES: ImageLimits = ImageLimits { side: 8192, bytes: 256 << 20 };
 /// Samples of a network, ready to run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// Integers of the first layer, (height, width, channels), sample by sample.
-    Bytes(Vec<Vec<u8>>),
+    /// Integers of the first layer, (height, width, channels), one sample after another: the bytes of the request itself where
+    /// they can enter the layer as they came.
+    Integers {
+        /// Of all samples.
+        bytes: Bytes,
+        /// Of one.
+        each: usize,
+    },
     /// Floats, batch first, for networks that begin on the host.
     Floats(ArrayD<f32>),
 }
@@ -112,25 +118,35 @@ impl Plan {
         let network = &served.network;
         match (served.first_board(), self.form) {
             (Some(model), Form::Floats) => {
-                let elements = model.input.tensor.elements();
-                let samples = self.data.chunks_exact(elements * 4).enumerate();
-                let quantize = |(sample, bytes): (usize, &[u8])| {
-                    let floats = floats(sample, bytes)?;
-                    edge::quantize_sample(&model.input, &floats).map_err(|e| wrong_sample(sample, &e))
-                };
-                Ok(Input::Bytes(samples.map(quantize).collect::<Result<_, _>>()?))
+                let each = model.input.tensor.elements();
+                let mut bytes = Vec::with_capacity(each * self.samples);
+                for (sample, data) in self.data.chunks_exact(each * 4).enumerate() {
+                    let floats = floats(sample, data)?;
+                    let quantized = edge::quantize_sample(&model.input, &floats);
+                    bytes.extend(quantized.map_err(|e| wrong_sample(sample, &e))?);
+                }
+                Ok(Input::Integers { bytes: bytes.into(), each })
             }
             (Some(model), Form::Raw) => {
-                let samples = self.data.chunks_exact(model.input.tensor.elements()).enumerate();
-                let take = |(sample, bytes): (usize, &[u8])| raw(model, sample, bytes);
-                Ok(Input::Bytes(samples.map(take).collect::<Result<_, _>>()?))
+                let each = model.input.tensor.elements();
+                let samples = self.data.chunks_exact(each).enumerate();
+                let bytes = match model.input.layout.is_turned() {
+                    true => {
+                        samples.map(|(n, data)| raw(model, n, data)).collect::<Result<Vec<_>, _>>()?.concat().into()
+                    }
+                    false => {
+                        samples.into_iter().try_for_each(|(sample, data)| in_range(model, sample, data))?;
+                        self.data.clone()
+                    }
+                };
+                Ok(Input::Integers { bytes, each })
             }
             (Some(model), Form::Images) => {
                 let expected = Expected::of(network);
-                let mut samples = Vec::with_capacity(self.samples);
+                let mut bytes = Vec::new();
                 for (sample, encoded) in strings(&self.data, self.samples)?.into_iter().enumerate() {
                     let pixels = image(served, &expected, sample, encoded)?;
-                    samples.push(match &served.options.normalize {
+                    bytes.extend(match &served.options.normalize {
                         None => raw(model, sample, pixels.as_slice().unwrap_or_default())?,
                         Some(normalize) => {
                             let floats = normalize.apply(&pixels, &expected).map_err(|e| invalid(e.message))?;
@@ -139,7 +155,7 @@ impl Plan {
                         }
                     });
                 }
-                Ok(Input::Bytes(samples))
+                Ok(Input::Integers { bytes: bytes.into(), each: model.input.tensor.elements() })
             }
             (None, Form::Floats) => {
                 let one = network.input.len() * 4;
@@ -225,8 +241,14 @@ fn floats(sample: usize, bytes: &[u8]) -> Result<Vec<f32>, ServeError> {
     }
 }
 
-/// Integers of a first layer, which may be of fewer than 8 bits.
+/// Integers of a first layer, in its order.
 fn raw(model: &Model, sample: usize, bytes: &[u8]) -> Result<Vec<u8>, ServeError> {
+    in_range(model, sample, bytes)?;
+    Ok(edge::chip_order(&model.input, bytes.to_vec()))
+}
+
+/// Checks integers of a first layer, which may be of fewer than 8 bits.
+fn in_range(model: &Model, sample: usize, bytes: &[u8]) -> Result<(), ServeError> {
     let tensor = &model.input.tensor;
     let (min, max) = tensor.range();
     let value = |b: u8| if tensor.signed { i32::from(b.cast_signed()) } else { i32::from(b) };
@@ -236,7 +258,7 @@ fn raw(model: &Model, sample: usize, bytes: &[u8]) -> Result<Vec<u8>, ServeError
         let found = value(bytes[at]);
         return Err(invalid(format!("sample {sample}: element {at} is {found}; the input goes from {min} to {max}")));
     }
-    Ok(edge::chip_order(&model.input, bytes.to_vec()))
+    Ok(())
 }
 
 fn image(served: &Served, expected: &Expected, sample: usize, encoded: &[u8]) -> Result<ArrayD<u8>, ServeError> {
@@ -283,15 +305,16 @@ impl Input {
     pub fn floats(&self) -> Option<ArrayViewD<'_, f32>> {
         match self {
             Input::Floats(array) => Some(array.view()),
-            Input::Bytes(_) => None,
+            Input::Integers { .. } => None,
         }
     }
 
-    /// The samples, taken out.
-    pub fn take_bytes(&mut self) -> Vec<Vec<u8>> {
-        match self {
-            Input::Bytes(samples) => std::mem::take(samples),
-            Input::Floats(_) => Vec::new(),
-        }
+    /// The integers of each sample.
+    pub fn samples(&self) -> impl Iterator<Item = &[u8]> {
+        let (bytes, each) = match self {
+            Input::Integers { bytes, each } => (&bytes[..], *each),
+            Input::Floats(_) => (&[][..], 1),
+        };
+        bytes.chunks_exact(each.max(1))
     }
 }
