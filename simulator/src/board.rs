@@ -14,7 +14,7 @@ use akida_hal::regs::pci;
 use akida_hal::{Board, Error, Result};
 
 use crate::chip::bus::HostMemory;
-use crate::chip::job::{Begun, CoreWork, Foreseen};
+use crate::chip::job::{Begun, Computed, CoreDone, CoreWork, Foreseen};
 use crate::chip::memory::lock;
 use crate::chip::{Chip, Counters};
 use crate::clock::{ACCESS, Clock, Time, cycles};
@@ -229,32 +229,33 @@ impl Shared {
         if count == 0 {
             return None;
         }
-        if count == 1 {
-            for work in works {
-                self.time.advance(cycles(chip.core_done(work.run())));
-            }
-            return Some(count);
-        }
-        let begun: Vec<Begun> = works.into_iter().map(CoreWork::begin).collect();
-        let computed = match &self.team {
-            Some(team) if threads > 1 => {
-                let foreseen: Option<Vec<Foreseen>> = begun.iter().map(Begun::foresee).collect();
-                if let Some(foreseen) = foreseen.filter(|_| chip.foresees()) {
-                    let weights = begun.first().map(Begun::weights).unwrap_or_default();
-                    team.begin(begun);
-                    chip.end_early(team, foreseen, weights).into_iter().for_each(|n| self.time.advance(cycles(n)));
-                    return Some(count);
-                }
-                team.run(begun)
-            }
-            _ => Begun::compute_together(begun),
-        };
-        for computed in computed {
-            let done = computed.finish();
+        let done = |chip: &mut Chip, done: CoreDone| {
             let refused = done.outcome.is_err();
             self.time.advance(cycles(chip.core_done(done)));
-            if refused {
-                break;
+            !refused
+        };
+        let Some(team) = self.team.as_ref().filter(|_| works[0].side_by_side()) else {
+            works.into_iter().map(CoreWork::run).all(|d| done(chip, d));
+            return Some(count);
+        };
+        let mut begun: Vec<Begun> = works.into_iter().map(CoreWork::begin).collect();
+        if chip.read_too_early(&begun) {
+            chip.catch_up();
+            begun = begun.into_iter().map(Begun::again).collect();
+        }
+        if Begun::depend(&begun) {
+            chip.catch_up();
+            begun.into_iter().map(Begun::run).all(|d| done(chip, d));
+            return Some(count);
+        }
+        let foreseen: Option<Vec<Foreseen>> = begun.iter().map(Begun::foresee).collect();
+        match foreseen.filter(|_| chip.foresees()) {
+            Some(foreseen) => {
+                chip.end_early(team, begun, foreseen).into_iter().for_each(|n| self.time.advance(cycles(n)))
+            }
+            None => {
+                chip.catch_up();
+                team.run(begun).into_iter().map(Computed::finish).all(|d| done(chip, d));
             }
         }
         Some(count)

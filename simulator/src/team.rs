@@ -16,29 +16,46 @@ use crate::chip::memory::lock;
 /// How long a thread looks before it sleeps, and how often it looks between two looks at the clock.
 const LOOKS: Duration = Duration::from_micros(200);
 const LOOKS_BY_CLOCK: usize = 64;
+/// Jobs that a helper takes at least, where there are as many: weights are read once for all of them.
+const LEAST: usize = 8;
+
+/// What became of a job.
+#[expect(clippy::large_enum_variant, reason = "nearly all are made; a box would be an allocation a job")]
+enum Place {
+    Missing,
+    Made(Computed),
+    /// Its thread panicked.
+    Lost,
+}
 
 #[derive(Default)]
 struct Board {
-    /// Jobs that nobody has begun to compute, and the place of the first among the results.
+    /// Jobs that nobody has begun to compute: those of the last places.
     waiting: VecDeque<Begun>,
-    next: usize,
-    /// Results, with the place of the first of each.
-    made: Vec<(usize, Vec<Computed>)>,
-    /// Jobs without a result.
-    missing: usize,
-    /// Threads that sleep: helpers, and who waits for the end.
+    /// Of all jobs that were not handed out, in their order.
+    places: VecDeque<Place>,
+    /// How many were handed out.
+    out: usize,
+    /// Threads that sleep: helpers, and who waits for results.
     asleep: usize,
     waits: bool,
     stop: bool,
+}
+
+impl Board {
+    /// Leading jobs that are done.
+    fn ready(&self) -> usize {
+        self.places.iter().take_while(|place| !matches!(place, Place::Missing)).count()
+    }
 }
 
 #[derive(Default)]
 struct Shared {
     board: Mutex<Board>,
     threads: usize,
-    /// Lengths of `waiting`, and of what is `missing`, for those who look.
+    /// Jobs that wait, and leading ones that are done, for those who look.
     waiting: AtomicUsize,
-    missing: AtomicUsize,
+    ready: AtomicUsize,
     begin: Condvar,
     end: Condvar,
 }
@@ -68,41 +85,47 @@ impl Team {
 
     /// Computes jobs; results in their order. Each thread takes neighbours, which are computed together.
     pub fn run(&self, jobs: Vec<Begun>) -> Vec<Computed> {
-        if jobs.len() < 2 || self.helpers.is_empty() {
-            return Begun::compute_together(jobs);
-        }
+        let count = jobs.len();
         self.begin(jobs);
-        self.end()
+        self.end(count)
     }
 
-    /// Lets helpers begin; [`end`](Self::end) must follow.
+    /// Lets helpers begin, with these jobs too if others are waiting; [`end`](Self::end) must follow.
     pub fn begin(&self, jobs: Vec<Begun>) {
         let mut board = lock(&self.shared.board);
-        board.missing = jobs.len();
-        board.next = 0;
-        board.waiting = jobs.into();
+        board.places.extend(jobs.iter().map(|_| Place::Missing));
+        board.waiting.extend(jobs);
         self.shared.tell(&board);
-        if board.asleep > 0 {
+        if board.asleep > 0 && board.waiting.len() > 1 {
             self.shared.begin.notify_all();
         }
     }
 
-    /// Computes what nobody has begun and waits for the rest; results in the order of the jobs.
-    pub fn end(&self) -> Vec<Computed> {
-        let mut board = self.shared.work(lock(&self.shared.board));
-        if board.missing > 0 {
+    /// Computes what nobody has begun until the first `count` jobs are done; results of these in their order, without those whose
+    /// thread panicked.
+    pub fn end(&self, count: usize) -> Vec<Computed> {
+        let shared = &*self.shared;
+        let mut board = lock(&shared.board);
+        let count = count.min(board.places.len());
+        while board.ready() < count {
+            if !board.waiting.is_empty() {
+                board = shared.work(board, 1);
+                continue;
+            }
             drop(board);
-            look(|| self.shared.missing.load(Ordering::Relaxed) == 0);
-            board = lock(&self.shared.board);
+            look(|| shared.ready.load(Ordering::Relaxed) >= count);
+            board = lock(&shared.board);
+            if board.ready() < count && board.waiting.is_empty() {
+                board.waits = true;
+                board = shared.end.wait(board).unwrap_or_else(PoisonError::into_inner);
+                board.waits = false;
+            }
         }
-        while board.missing > 0 {
-            board.waits = true;
-            board = self.shared.end.wait(board).unwrap_or_else(PoisonError::into_inner);
-            board.waits = false;
-        }
-        let mut made = std::mem::take(&mut board.made);
-        made.sort_unstable_by_key(|(place, _)| *place);
-        made.into_iter().flat_map(|(_, computed)| computed).collect()
+        board.out += count;
+        let done: Vec<Place> = board.places.drain(..count).collect();
+        shared.tell(&board);
+        drop(board);
+        done.into_iter().filter_map(|place| if let Place::Made(made) = place { Some(made) } else { None }).collect()
     }
 }
 
@@ -121,32 +144,33 @@ fn look(there: impl Fn() -> bool) {
 
 impl Shared {
     fn tell(&self, board: &Board) {
-        self.waiting.store(board.waiting.len(), Ordering::Relaxed);
-        self.missing.store(board.missing, Ordering::Relaxed);
+        // One job is computed sooner by whoever waits for it.
+        let waiting = if board.waiting.len() > 1 { board.waiting.len() } else { 0 };
+        self.waiting.store(waiting, Ordering::Relaxed);
+        self.ready.store(board.ready(), Ordering::Relaxed);
     }
 
-    /// Computes what waits until nothing does. Less and less is taken at once, so that all end at about the same time.
-    fn work<'a>(&'a self, mut board: MutexGuard<'a, Board>) -> MutexGuard<'a, Board> {
-        while !board.waiting.is_empty() {
-            let count = board.waiting.len().div_ceil(self.threads);
-            let jobs: Vec<Begun> = board.waiting.drain(..count).collect();
-            let place = board.next;
-            board.next += count;
-            self.tell(&board);
-            drop(board);
-            let turn = Turn(self, count);
-            let computed = Begun::compute_together(jobs);
-            lock(&self.board).made.push((place, computed));
-            drop(turn);
-            board = lock(&self.board);
-        }
-        board
+    /// Computes some of what waits, `least` at least. Less and less is taken, so that all end at about the same time.
+    fn work<'a>(&'a self, mut board: MutexGuard<'a, Board>, least: usize) -> MutexGuard<'a, Board> {
+        let waiting = board.waiting.len();
+        let count = waiting.div_ceil(self.threads).max(waiting.min(least));
+        let first = board.out + board.places.len() - waiting;
+        let jobs: Vec<Begun> = board.waiting.drain(..count).collect();
+        self.tell(&board);
+        drop(board);
+        let mut turn = Turn { shared: self, first, count, made: Vec::new() };
+        turn.made = Begun::compute_together(jobs);
+        drop(turn);
+        lock(&self.board)
     }
 
     fn help(&self) {
         let mut board = lock(&self.board);
         while !board.stop {
-            board = self.work(board);
+            if !board.waiting.is_empty() {
+                board = self.work(board, LEAST);
+                continue;
+            }
             drop(board);
             look(|| self.waiting.load(Ordering::Relaxed) > 0);
             board = lock(&self.board);
@@ -161,15 +185,24 @@ impl Shared {
 
 /// Some jobs that are worked on. They are over when this is dropped, even by a panic: nobody waits for them for ever, and a driver
 /// notices that they are missing.
-struct Turn<'a>(&'a Shared, usize);
+struct Turn<'a> {
+    shared: &'a Shared,
+    first: usize,
+    count: usize,
+    made: Vec<Computed>,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut board = lock(&self.0.board);
-        board.missing -= self.1;
-        self.0.tell(&board);
-        if board.missing == 0 && board.waits {
-            self.0.end.notify_one();
+        let mut board = lock(&self.shared.board);
+        let first = self.first - board.out;
+        let made = self.made.drain(..).map(Place::Made).chain(std::iter::repeat_with(|| Place::Lost));
+        for (place, made) in board.places.range_mut(first..first + self.count).zip(made) {
+            *place = made;
+        }
+        self.shared.tell(&board);
+        if board.waits {
+            self.shared.end.notify_one();
         }
     }
 }

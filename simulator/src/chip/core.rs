@@ -71,19 +71,26 @@ impl Chip {
         if !self.attention || self.presence != Presence::Here || self.held() {
             return None;
         }
-        if self.controllers.iter().any(|c| c.pending().is_some()) {
-            self.catch_up();
-        }
         let work = self.first_work(host);
         self.attention = work.is_some();
         work
     }
 
-    /// The next job, and those behind it in its ring that can be computed at the same time, `most` at the most. They are to be
-    /// finished in this order, and given back one by one; after one that was refused those behind it never were.
+    /// The next job, and those behind it in its ring that can be computed at the same time, as many as are late counted, `most`
+    /// at the most. They are to be finished in this order, and given back one by one; after one that was refused those behind
+    /// it never were.
     pub fn core_batch(&mut self, host: &Arc<dyn HostMemory>, most: usize) -> Vec<CoreWork> {
+        if self.late_jobs() >= most {
+            self.catch_up();
+        }
+        let most = most - self.late_jobs();
         let mut works: Vec<CoreWork> = self.core_work(host).into_iter().collect();
-        let Some(kind) = works.first().filter(|w| most > 1 && w.side_by_side()).map(|w| w.kind) else { return works };
+        let Some(first) = works.first() else { return works };
+        if !first.side_by_side() {
+            self.catch_up();
+            return works;
+        }
+        let kind = first.kind;
         while works.len() < most {
             self.controllers[kind.index()].busy = false;
             match self.start(kind, host) {

@@ -1,20 +1,22 @@
-//! Jobs that registers tell of as done while other threads still work on their outputs.
+//! Jobs that registers tell of as done before their outputs are computed.
 //!
 //! What such a job leaves in registers, and when, was known before it was computed ([`Begun::foresee`]). Only its output is to be
-//! waited for, by whatever touches the memory that it goes to. So nobody can see that the driver goes on meanwhile.
+//! waited for, by whatever touches the memory that it goes to. So nobody can see that the driver goes on meanwhile, while other
+//! threads compute, or while more jobs come that read the same weights.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::Chip;
-use super::job::{CoreDone, Foreseen};
+use super::job::{Begun, CoreDone, Foreseen};
 use crate::team::Team;
 
 /// Jobs whose outputs are missing.
 pub(super) struct Late {
     team: Arc<Team>,
-    /// Device memory that outputs go to, from the first byte of all to the last.
-    outputs: Range<u32>,
+    /// Device memory that the output of each goes to.
+    outputs: VecDeque<Range<u32>>,
     /// Device memory that weights are read from.
     weights: Vec<Range<u32>>,
 }
@@ -23,24 +25,56 @@ fn meet(a: &Range<u32>, address: u64, len: usize) -> bool {
     u64::from(a.start) < address.saturating_add(len as u64) && address < u64::from(a.end)
 }
 
+impl Late {
+    /// How many jobs must be over before this memory is touched.
+    fn before(&self, address: u64, len: usize) -> usize {
+        self.outputs.iter().rposition(|output| meet(output, address, len)).map_or(0, |last| last + 1)
+    }
+}
+
 impl Chip {
     /// Whether jobs may end before they are computed: a fault plan is about what happens when.
     pub fn foresees(&self) -> bool {
         !self.faults.any()
     }
 
-    /// Ends jobs that the team has begun. The clock cycles of each.
-    pub fn end_early(&mut self, team: &Arc<Team>, jobs: Vec<Foreseen>, weights: Vec<Range<u32>>) -> Vec<u32> {
-        let starts = jobs.iter().map(|j| j.output.start).min().unwrap_or(0);
-        let ends = jobs.iter().map(|j| j.output.end).max().unwrap_or(0);
-        self.late = Some(Late { team: team.clone(), outputs: starts..ends, weights });
-        jobs.into_iter().map(|job| self.core_done(job.done)).collect()
+    /// Jobs whose outputs are missing.
+    pub(super) fn late_jobs(&self) -> usize {
+        self.late.as_ref().map_or(0, |late| late.outputs.len())
+    }
+
+    /// Whether one of these jobs read what a late one is about to write.
+    pub fn read_too_early(&self, jobs: &[Begun]) -> bool {
+        let Some(late) = &self.late else { return false };
+        jobs.iter().flat_map(Begun::reads).any(|read| late.before(read.start.into(), read.len()) > 0)
+    }
+
+    /// Lets the team begin jobs, and ends them. The clock cycles of each. Jobs that were late before are of the same network.
+    pub fn end_early(&mut self, team: &Arc<Team>, jobs: Vec<Begun>, foreseen: Vec<Foreseen>) -> Vec<u32> {
+        let late = self.late.get_or_insert_with(|| Late {
+            team: team.clone(),
+            outputs: VecDeque::new(),
+            weights: jobs.first().map(Begun::weights).unwrap_or_default(),
+        });
+        late.outputs.extend(foreseen.iter().map(|job| job.output.clone()));
+        team.begin(jobs);
+        foreseen.into_iter().map(|job| self.core_done(job.done)).collect()
     }
 
     /// Waits for all outputs that are missing.
     pub fn catch_up(&mut self) {
-        let Some(late) = self.late.take() else { return };
-        for computed in late.team.end() {
+        self.catch_up_with(self.late_jobs());
+    }
+
+    /// Waits for the outputs of the oldest late jobs.
+    fn catch_up_with(&mut self, jobs: usize) {
+        let Some(late) = self.late.as_mut().filter(|_| jobs > 0) else { return };
+        late.outputs.drain(..jobs);
+        let team = late.team.clone();
+        if late.outputs.is_empty() {
+            self.late = None;
+        }
+        for computed in team.end(jobs) {
             let CoreDone { kind, started, outcome, .. } = computed.finish();
             if let Err(error) = outcome
                 && self.controllers[kind.index()].epoch().load(std::sync::atomic::Ordering::SeqCst) == started
@@ -52,17 +86,15 @@ impl Chip {
 
     /// What is in device memory is about to be read.
     pub(super) fn reads(&mut self, address: u64, len: usize) {
-        if self.late.as_ref().is_some_and(|late| meet(&late.outputs, address, len)) {
-            self.catch_up();
-        }
+        self.catch_up_with(self.late.as_ref().map_or(0, |late| late.before(address, len)));
     }
 
     /// Device memory is about to be written to.
     pub(super) fn writes(&mut self, address: u64, len: usize) {
-        if let Some(late) = &self.late
-            && (meet(&late.outputs, address, len) || late.weights.iter().any(|w| meet(w, address, len)))
-        {
-            self.catch_up();
+        let Some(late) = &self.late else { return };
+        match late.weights.iter().any(|weights| meet(weights, address, len)) {
+            true => self.catch_up(),
+            false => self.catch_up_with(late.before(address, len)),
         }
     }
 }

@@ -149,6 +149,8 @@ impl Chip {
                 self.epg.write(register, value);
             }
             Block::Top(register) => {
+                // Where weights lie may change.
+                self.catch_up();
                 let Some(written) = self.top.write(register, value) else { return };
                 if register == top_registers::GENERAL_CONTROL {
                     self.general_control(

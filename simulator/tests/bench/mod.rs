@@ -174,20 +174,33 @@ impl Bench {
 
     /// Writes a descriptor in the next slot and hands it over; the slot's index.
     pub fn enqueue(&self, base: u32, descriptor: &[u32]) -> u32 {
+        self.enqueue_all(base, &[descriptor])
+    }
+
+    /// Writes descriptors in the next slots and hands all over with one write; the last one's index.
+    pub fn enqueue_all(&self, base: u32, descriptors: &[&[u32]]) -> u32 {
         let value = self.top(base + dma::DESCRIPTOR);
         let size = self.top(base + dma::RING_SIZE);
-        let last = (dma::LAST.get(value) + 1) & 0xff;
-        let last = if last > dma::MAX_INDEX.get(size) { 0 } else { last };
-        let slot = self.top(base + dma::RING_BASE) + last * 32 * dma::SLOT_SIZE.get(size);
-        self.poke(slot, descriptor);
+        let mut last = dma::LAST.get(value);
+        for descriptor in descriptors {
+            last = (last + 1) & 0xff;
+            last = if last > dma::MAX_INDEX.get(size) { 0 } else { last };
+            let slot = self.top(base + dma::RING_BASE) + last * 32 * dma::SLOT_SIZE.get(size);
+            self.poke(slot, descriptor);
+        }
         self.set_top(base + dma::DESCRIPTOR, dma::LAST.set(value, last));
         last
     }
 
     /// Plays packets through a fresh config ring; the monitor status.
     pub fn configure(&self, words: &[u32]) -> u32 {
-        let (ring, track) = (MEMORY + 0x10_0000, MEMORY + 0x10_1000);
-        self.ring(top::CONFIG_DMA, ring, 2, 1, 0);
+        self.ring(top::CONFIG_DMA, MEMORY + 0x10_0000, 2, 1, 0);
+        self.configure_more(words)
+    }
+
+    /// The same, through the ring that is there.
+    pub fn configure_more(&self, words: &[u32]) -> u32 {
+        let track = MEMORY + 0x10_1000;
         self.poke(track, words);
         self.enqueue(top::CONFIG_DMA, &[1 << 28 | 1, track, words.len() as u32, 0, 0, 0, 0, 0]);
         self.top(top::CONFIG_DMA + dma::MONITOR_STATUS)

@@ -151,6 +151,8 @@ impl ReadMemory for Memory {
 pub struct Board {
     pub mesh: Mesh,
     pub memory: Memory,
+    /// The packets so far.
+    pub track: Vec<u32>,
     free: Vec<(NpAddress, NpTypes)>,
     pub used: Vec<NpAddress>,
 }
@@ -158,7 +160,7 @@ pub struct Board {
 impl Board {
     pub fn new(topology: Topology) -> Self {
         let free = topology.nps.clone();
-        Self { mesh: Mesh::new(topology), memory: Memory::default(), free, used: vec![] }
+        Self { mesh: Mesh::new(topology), memory: Memory::default(), track: vec![], free, used: vec![] }
     }
 
     pub fn send(&mut self, target: Target, uid: Uid, start: usize, words: &[u32]) -> Result<(), MeshError> {
@@ -172,6 +174,7 @@ impl Board {
             let header =
                 PacketHeader { target, uid, start: ((start + i * 8192) / unit) as u16, len: chunk.len() as u32 };
             self.mesh.write(&header, chunk)?;
+            header.push(chunk, &mut self.track).expect("a packet");
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ mod config;
 mod output;
 mod together;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -156,7 +157,8 @@ pub struct CoreDone {
 /// What of an input is reported, and where its output goes.
 struct Taken {
     header: JobHeader,
-    address: u32,
+    /// Where it was, gaps between rows included.
+    input: Range<u32>,
     words: u32,
     output: u32,
 }
@@ -306,7 +308,8 @@ impl CoreWork {
             }
             buffers.events.resize(d.input_words as usize, 0);
             self.bus.fill_words(d.input, &mut buffers.events)?;
-            return Ok(Taken { header: d.header, address: d.input, words: d.input_words, output: d.output });
+            let input = d.input..d.input.saturating_add(d.input_words.saturating_mul(4));
+            return Ok(Taken { header: d.header, input, words: d.input_words, output: d.output });
         }
         let d = HrcDescriptor::decode(&self.descriptor(self.slot.0)?)?;
         let bytes = u64::from(d.row_bytes) * u64::from(d.rows);
@@ -324,6 +327,12 @@ impl CoreWork {
             }
         }
         let words = data.len().div_ceil(4) as u32;
-        Ok(Taken { header: d.header, address: d.input, words, output: d.output })
+        // The bus wraps around: then it may have been anything.
+        let rows = u64::from(stride) * u64::from(d.rows.saturating_sub(1)) + u64::from(d.row_bytes);
+        let input = match u32::try_from(u64::from(d.input) + rows) {
+            Ok(end) => d.input..end,
+            Err(_) => 0..u32::MAX,
+        };
+        Ok(Taken { header: d.header, input, words, output: d.output })
     }
 }

@@ -11,6 +11,14 @@ use crate::chip::controller::Kind;
 use crate::chip::memory::lock;
 use crate::mesh::{MeshInput, MeshOutput, Network};
 
+/// A word of place, a word of value.
+const EVENT_BYTES: usize = 8;
+
+/// From the first byte of both to the last.
+fn around(a: &Range<u32>, b: &Range<u32>) -> Range<u32> {
+    a.start.min(b.start)..a.end.max(b.end)
+}
+
 /// A job whose input was read.
 pub struct Begun {
     work: CoreWork,
@@ -54,29 +62,73 @@ impl CoreWork {
 
     /// Reads the input.
     pub fn begin(self) -> Begun {
-        let mut buffers = lock(&self.spare).pop().unwrap_or_default();
+        let buffers = lock(&self.spare).pop().unwrap_or_default();
+        self.begin_with(buffers)
+    }
+
+    fn begin_with(self, mut buffers: Buffers) -> Begun {
         let taken = self.read_input(&mut buffers);
         Begun { work: self, buffers, taken }
     }
 }
 
 impl Begun {
+    /// Reads the input once more, which was not there yet.
+    pub fn again(self) -> Self {
+        self.work.begin_with(self.buffers)
+    }
+
+    /// Does it as if it had not been begun.
+    pub fn run(self) -> CoreDone {
+        lock(&self.work.spare).push(self.buffers);
+        self.work.run()
+    }
+
+    /// Whether one of these jobs reads what one before it writes, or writes to the weights of all.
+    pub fn depend(jobs: &[Self]) -> bool {
+        let weights = jobs.first().map(Self::weights).unwrap_or_default();
+        let meet = |a: &Range<u32>, b: &Range<u32>| a.start < b.end && b.start < a.end;
+        let mut written: Option<Range<u32>> = None;
+        jobs.iter().any(|job| {
+            let too_early = written.as_ref().is_some_and(|written| job.reads().iter().any(|read| meet(read, written)));
+            let writes = job.writes();
+            let changes = weights.iter().any(|weights| meet(weights, &writes));
+            written = Some(written.take().map_or(writes.clone(), |written| around(&written, &writes)));
+            too_early || changes
+        })
+    }
+
+    /// Device addresses that the output may go to.
+    fn writes(&self) -> Range<u32> {
+        let Self { work, taken, .. } = self;
+        let (Ok(taken), Ok(network)) = (taken, lock(&work.mesh).network()) else { return 0..0 };
+        let payload = network.dense_payload().unwrap_or(network.output().len() * EVENT_BYTES);
+        let len = work.header_bytes() + payload.max(work.cleared());
+        taken.output..taken.output.saturating_add(len as u32)
+    }
+
+    /// What was read of device addresses: descriptor and input.
+    pub fn reads(&self) -> [Range<u32>; 2] {
+        let (slot, bytes) = self.work.slot;
+        let input = self.taken.as_ref().map_or(0..0, |taken| taken.input.clone());
+        [slot..slot.saturating_add(bytes), input]
+    }
+
     /// How the job will end, where that does not depend on what it computes.
     pub fn foresee(&self) -> Option<Foreseen> {
         let Self { work, taken, .. } = self;
         let taken = taken.as_ref().ok()?;
         let network = lock(&work.mesh).network().ok()?;
         let payload = network.dense_payload()?;
-        let room = payload.max(work.cleared());
-        let there = work.bus.memory.contains(taken.output, work.header_bytes() + room);
+        let output = self.writes();
+        let there = work.bus.memory.contains(output.start, output.len());
         let fits = work.kind == Kind::Event || self.buffers.input.len() == network.input().len();
         // Narrower elements might be too large.
         if work.tampered() || dma::CHECKSUM_ENABLE.any(work.setup.debug) || network.input().bits < 8 || !fits || !there
         {
             return None;
         }
-        let end = taken.output + (work.header_bytes() + room) as u32;
-        Some(Foreseen { done: work.done(Ok(work.ended(taken, 0, payload, 0))), output: taken.output..end })
+        Some(Foreseen { done: work.done(Ok(work.ended(taken, 0, payload, 0))), output })
     }
 
     /// Where the job finds weights in device memory.
