@@ -7,6 +7,7 @@
 mod args;
 mod client;
 mod connect;
+mod pace;
 mod report;
 mod workers;
 

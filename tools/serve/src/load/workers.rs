@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use akida_tools::exit::{Exit, Failure};
 use hdrhistogram::Histogram;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 
-use super::args::{Args, Arrivals};
+use super::args::Args;
 use super::client::{Client, Target};
+use super::pace::Pacer;
 use super::report::Report;
 
 /// What one client saw.
@@ -45,16 +46,20 @@ impl Seen {
 #[derive(Clone)]
 enum Due {
     Now,
-    Paced(Arc<Mutex<mpsc::UnboundedReceiver<Instant>>>),
+    Paced(Arc<Mutex<Pacer>>),
 }
 
 impl Due {
-    async fn next(&self) -> Option<Instant> {
+    async fn next(&self) -> Result<Option<Instant>, Failure> {
         match self {
-            Due::Now => Some(Instant::now()),
-            Due::Paced(times) => times.lock().await.recv().await,
+            Due::Now => Ok(Some(Instant::now())),
+            Due::Paced(pacer) => pacer.lock().await.next().await.map_err(no_timer),
         }
     }
+}
+
+fn no_timer(error: std::io::Error) -> Failure {
+    Failure::because(Exit::Os, "cannot wait for the next request", &error, "raise the limit of open files")
 }
 
 /// Runs the load.
@@ -66,11 +71,8 @@ pub async fn measure(args: &Args, target: Target) -> Result<Report, Failure> {
     let due = match args.rate {
         None => Due::Now,
         Some(rate) => {
-            let (send, receive) = mpsc::unbounded_channel();
-            let arrivals = args.arrivals;
-            // A thread of its own: timers of the runtime count in milliseconds.
-            std::thread::spawn(move || pace(&send, rate, arrivals, begin, end));
-            Due::Paced(Arc::new(Mutex::new(receive)))
+            let pacer = Pacer::new(rate, args.arrivals, begin, end).map_err(no_timer)?;
+            Due::Paced(Arc::new(Mutex::new(pacer)))
         }
     };
     let target = Arc::new(target);
@@ -110,33 +112,6 @@ async fn connect(args: &Args, target: &Target) -> Result<Vec<Client>, Failure> {
     Ok(clients)
 }
 
-/// Tells when requests are due, from `begin` to `end`.
-fn pace(send: &mpsc::UnboundedSender<Instant>, rate: f64, arrivals: Arrivals, begin: Instant, end: Instant) {
-    let mut state = 0x2545_f491_4f6c_dd1du64;
-    let mut at = 0.0;
-    loop {
-        let due = begin + Duration::from_secs_f64(at);
-        if due >= end {
-            return;
-        }
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        if send.send(due).is_err() {
-            return;
-        }
-        at += match arrivals {
-            Arrivals::Constant => 1.0 / rate,
-            Arrivals::Poisson => {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                // (0, 1], so that the logarithm is finite.
-                let uniform = ((state >> 11) + 1) as f64 / (1u64 << 53) as f64;
-                -uniform.ln() / rate
-            }
-        };
-    }
-}
-
 /// One client until the end. Requests that were due before `measured` are not counted.
 async fn work(
     mut client: Client,
@@ -146,7 +121,7 @@ async fn work(
     end: Instant,
 ) -> Result<Seen, Failure> {
     let mut seen = Seen::new()?;
-    while let Some(due) = due.next().await {
+    while let Some(due) = due.next().await? {
         if due >= end {
             break;
         }
@@ -169,27 +144,4 @@ async fn work(
         }
     }
     Ok(seen)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_are_due_at_the_rate_that_was_asked_for() {
-        for (arrivals, least, most) in [(Arrivals::Constant, 1000, 1000), (Arrivals::Poisson, 850, 1150)] {
-            let (send, mut receive) = mpsc::unbounded_channel();
-            // All of it lies in the past, so nobody waits.
-            let end = Instant::now();
-            let Some(begin) = end.checked_sub(Duration::from_secs(1)) else { return };
-            pace(&send, 1000.0, arrivals, begin, end);
-            drop(send);
-            let mut times = Vec::new();
-            while let Ok(time) = receive.try_recv() {
-                times.push(time);
-            }
-            assert!((least..=most).contains(&times.len()), "{arrivals:?}: {}", times.len());
-            assert!(times.is_sorted() && times[0] == begin);
-        }
-    }
 }
