@@ -193,12 +193,25 @@ impl Device {
     /// # Errors
     /// [`Error::UnknownEncoding`] on a simulated board with a program made for silicon.
     pub fn enqueue(&mut self, input: &[u8]) -> Result<Option<JobId>> {
+        self.take(input, false)
+    }
+
+    /// As [`enqueue`](Self::enqueue), by a caller that has more jobs at hand: small ones are started together, the last by
+    /// `enqueue` or by [`fetch`](Self::fetch).
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue).
+    pub fn enqueue_of_several(&mut self, input: &[u8]) -> Result<Option<JobId>> {
+        self.take(input, true)
+    }
+
+    fn take(&mut self, input: &[u8], more: bool) -> Result<Option<JobId>> {
         self.ready()?;
         if self.loaded.as_ref().is_some_and(|l| l.foreign) {
             return Err(Error::UnknownEncoding { board: self.identity().to_string() });
         }
         let Some(jobs) = self.loaded.as_mut().and_then(|l| l.jobs.as_mut()) else { return Err(self.no_program()) };
-        let result = jobs.enqueue(&*self.transport, input);
+        let result = jobs.enqueue(&*self.transport, input, more);
         self.guard(result)
     }
 

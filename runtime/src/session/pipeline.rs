@@ -57,7 +57,9 @@ pub fn run<'a>(
                     None => break,
                 },
             };
-            match device.enqueue(&input) {
+            let more = !samples.is_empty() && device.pending() + 1 < jobs;
+            let taken = if more { device.enqueue_of_several(&input) } else { device.enqueue(&input) };
+            match taken {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     held = Some(input);

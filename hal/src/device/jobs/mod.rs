@@ -29,6 +29,9 @@ pub const MAX_BATCH: usize = 16;
 
 /// Most bytes of host memory that jobs in groups take for inputs, and as many for outputs; with larger ones jobs go alone.
 const STAGING: usize = 4 << 20;
+/// Bytes of inputs that are worth a start of their own: copying them takes a processor about as long as a list and a doorbell
+/// (some 5 microseconds; ours).
+const STARTED_ALONE: usize = 32 << 10;
 /// Device memory for buffers is aligned so; host memory follows it, so that neighbours are one piece for the DMA engine.
 const STRIDE: usize = 64;
 
@@ -221,8 +224,9 @@ impl Jobs {
     }
 
     /// Takes a job; `None` when as many are in flight as may be. It is started at once when the device has nothing else to do,
-    /// and with others when a group is full; [`fetch`](Self::fetch) starts what is left before it waits.
-    pub fn enqueue(&mut self, transport: &dyn Transport, input: &[u8]) -> Result<Option<JobId>> {
+    /// unless there are `more` and staging them takes less time than starting one alone; and with others when a group is full.
+    /// [`fetch`](Self::fetch) starts what is left before it waits.
+    pub fn enqueue(&mut self, transport: &dyn Transport, input: &[u8], more: bool) -> Result<Option<JobId>> {
         let board = || transport.identity().to_string();
         let expected: usize = self.input.shape.iter().map(|d| *d as usize).product();
         if input.len() != expected {
@@ -240,7 +244,9 @@ impl Jobs {
         self.pending.push_back(Pending { job, slot, len, started: now, copy_in, ..Pending::default() });
         self.last = job;
         self.next_slot = (slot + 1) % self.capacity();
-        if self.submitted == self.arrived || self.next_slot.is_multiple_of(self.group) {
+        let idle = self.submitted == self.arrived;
+        let worth_it = !more || self.staged() * self.in_stride >= STARTED_ALONE;
+        if idle && worth_it || self.next_slot.is_multiple_of(self.group) {
             self.submit(transport)?;
         }
         Ok(Some(job))

@@ -97,7 +97,7 @@ impl Default for Models {
             poll: 2.0,
             self_test: 1,
             max_model_bytes: 4 << 30,
-            max_batch: 64,
+            max_batch: 128,
             batch_delay_ms: 0.0,
         }
     }
