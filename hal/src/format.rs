@@ -276,24 +276,31 @@ fn or_dummy(words: &mut [u32], count: usize, dummy: [u32; 2]) -> &[u32] {
     &words[..count.max(2)]
 }
 
+/// Channels that are looked at together.
+const BLOCK: usize = 8;
+
 /// The events of all values but zeros, in their order, at the beginning of `words`; how many words.
 fn events(shape: [u32; 3], values: &[u8], words: &mut Vec<u32>, encode: impl Fn([u32; 3], u8) -> [u32; 2]) -> usize {
     let [_, width, channels] = shape.map(|d| d as usize);
-    if words.len() < 2 * values.len() {
-        words.resize(2 * values.len(), 0);
+    // One block more, into which nothing is kept.
+    let room = 2 * (values.len() + BLOCK);
+    if words.len() < room {
+        words.resize(room, 0);
     }
     let (events, _) = words.as_chunks_mut::<2>();
     let mut at = 0;
     for (row, values) in (0..).zip(values.chunks_exact(width * channels)) {
         for (column, values) in (0..).zip(values.chunks_exact(channels)) {
-            let room = &mut events[at..at + channels];
-            let mut made = 0;
-            for (channel, &value) in (0..).zip(values) {
-                // Written anyway and kept if it is no zero: about half of activations are, which no processor foresees.
-                room[made] = encode([row, column, channel], value);
-                made += usize::from(value != 0);
+            for (first, values) in (0..).step_by(BLOCK).zip(values.chunks(BLOCK)) {
+                let Some(room) = events[at..].first_chunk_mut::<BLOCK>() else { return 2 * at };
+                let mut made = 0;
+                for (channel, &value) in (first..).zip(values) {
+                    // Written anyway and kept if it is no zero: about half of activations are, which no processor foresees.
+                    room[made % BLOCK] = encode([row, column, channel], value);
+                    made += usize::from(value != 0);
+                }
+                at += made;
             }
-            at += made;
         }
     }
     2 * at

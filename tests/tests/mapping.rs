@@ -267,6 +267,9 @@ fn the_tutorial_network_is_one_sequence_on_six_nodes() {
     }
     let all = MapOptions { sequences: Sequences::All, ..MapOptions::default() };
     assert_eq!(map(&model, &mesh, &all).unwrap().hardware().count(), 2);
+    // However many samples share its programming, moving its tensors takes longer than its few multiply-adds.
+    let many = map(&model, &mesh, &MapOptions { batch: 1_000_000, ..MapOptions::default() }).unwrap();
+    assert_eq!(many.hardware().count(), 1);
     match map(&model, &mesh, &MapOptions { hw_only: true, ..MapOptions::default() }) {
         Err(MapError::NotOnHardware { layer, reason }) => {
             assert_eq!((layer.as_str(), reason.rule), ("/7/Gemm", "akida2.dense.inputs"));

@@ -1,26 +1,30 @@
 //! When another hardware sequence is worth its reprogramming.
 //!
-//! A model in several hardware sequences reprograms the board for each of them, batch by batch. That pays when the
-//! host would need longer for the layers than the board is reprogrammed in. Both are estimated with two round figures,
-//! on the safe side for the board, so that the decision is the same on every machine:
+//! A model in several hardware sequences reprograms the board for each of them, batch by batch, and moves tensors there
+//! and back, sample by sample. That pays when the host would need longer for the layers. Both are estimated with two round
+//! figures, and the board is taken to compute in no time, so that the decision is the same on every machine:
 //!
-//! - the host makes [`HOST_MACS_PER_SECOND`] multiply-adds a second,
-//! - [`PROGRAM_BYTES_PER_SECOND`] are moved while programming. The AKD1000 takes 999,868 cycles (3.3 ms at 300 MHz) for
-//!   a program of 1.36 MB (targets.md 5.2): 400 MB/s.
+//! - the host makes [`HOST_MACS_PER_SECOND`] multiply-adds a second: with AVX2 it makes 16 to 56 billion, 7 of depthwise
+//!   layers; without vectors 2 to 4 (docs/performance.md),
+//! - [`BYTES_PER_SECOND`] are moved. The AKD1000 takes 999,868 cycles (3.3 ms at 300 MHz) for a program of 1.36 MB
+//!   (targets.md 5.2): 400 MB/s, and its link of generation 2, one lane, has as much.
 //!
 //! With fewer sequences than two nothing is ever reprogrammed, so the last of two saves both programs.
 
 use akida_hal::mesh::Mesh;
+use akida_hal::program::{InputKind, OutputKind};
 
 use super::place::Seat;
 use super::split::{self, np_layer, sram_use};
 use super::stage::Stage;
 use super::{HardwareSequence, SramUse};
 
-/// What host kernels do at least.
-pub const HOST_MACS_PER_SECOND: u64 = 2_000_000_000;
-/// What programming moves.
-pub const PROGRAM_BYTES_PER_SECOND: u64 = 400_000_000;
+/// A word of place, a word of value.
+const EVENT_BYTES: u64 = 8;
+/// What host kernels do. Ours.
+pub const HOST_MACS_PER_SECOND: u64 = 20_000_000_000;
+/// What programming and jobs move.
+pub const BYTES_PER_SECOND: u64 = 400_000_000;
 
 /// A sequence that is not worth it, with the two sides of the comparison in multiply-adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +33,12 @@ pub struct NotWorth {
     pub index: usize,
     /// Multiply-adds of its layers in a batch.
     pub macs: u64,
-    /// Multiply-adds the host makes while what it costs is programmed.
+    /// Multiply-adds the host makes while the program, and the tensors of a batch, are moved.
     pub threshold: u64,
 }
 
 /// The sequence to move to the host next, if there is one: that with the least work, when its work in a batch is less
-/// than what the host could do in the time of the reprogramming it causes.
+/// than what the host could do in the time of the reprogramming it causes and of its tensors' way.
 pub fn not_worth(sequences: &[&HardwareSequence], batch: usize) -> Option<NotWorth> {
     if sequences.len() < 2 {
         return None;
@@ -42,8 +46,21 @@ pub fn not_worth(sequences: &[&HardwareSequence], batch: usize) -> Option<NotWor
     let (index, least) = sequences.iter().enumerate().min_by_key(|(i, s)| (s.macs(), *i))?;
     let saved: usize = if sequences.len() == 2 { sequences.iter().map(|s| s.bytes()).sum() } else { least.bytes() };
     let macs = least.macs() * batch as u64;
-    let threshold = saved as u64 * (HOST_MACS_PER_SECOND / PROGRAM_BYTES_PER_SECOND);
+    let moved = saved as u64 + tensor_bytes(least) * batch as u64;
+    let threshold = moved * (HOST_MACS_PER_SECOND / BYTES_PER_SECOND);
     (macs < threshold).then_some(NotWorth { index, macs, threshold })
+}
+
+/// Bytes of a sample's input and output; half of what comes and goes as events is taken to be 0.
+fn tensor_bytes(sequence: &HardwareSequence) -> u64 {
+    let (input, output) = (&sequence.program.input, &sequence.program.output);
+    let elements = |shape: &[u32; 3]| shape.iter().map(|d| u64::from(*d)).product::<u64>();
+    let into = elements(&input.shape) * if input.kind == InputKind::Dense { 1 } else { EVENT_BYTES / 2 };
+    let out = match output.kind {
+        OutputKind::Dense => output.dense_bytes() as u64,
+        _ => elements(&output.shape) * EVENT_BYTES / 2,
+    };
+    into + out
 }
 
 /// Cycles of an NP for a thousand multiply-adds and for a thousand inputs it holds, with half of its inputs 0; cycles to

@@ -82,7 +82,7 @@ fn not_worth(sequences: &[Sequence], batch: usize) -> Option<(Vec<usize>, Reason
     let threshold = verdict.threshold;
     let reason = Reason {
         rule: "host.cost",
-        limit: format!("the {threshold} multiply-adds that the host makes while the board is reprogrammed"),
+        limit: format!("the {threshold} multiply-adds that the host makes while program and tensors are moved"),
         value: format!("{} multiply-adds in a batch of {batch}", verdict.macs),
         remedy: "--sequences all puts them on the board".into(),
     };

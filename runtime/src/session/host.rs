@@ -28,9 +28,11 @@ pub struct Room {
 }
 
 impl Room {
-    /// So many bytes; what is in them is of no meaning.
+    /// So many bytes; what is in them is of no meaning. Memory of a much larger tensor is left for the next of its size: this
+    /// one may be held for a whole batch.
     fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let fits = self.spare.iter().enumerate().filter(|(_, s)| len >= LARGE && s.capacity() >= len);
+        let sizes = len..=len + len / 4;
+        let fits = self.spare.iter().enumerate().filter(|(_, s)| len >= LARGE && sizes.contains(&s.capacity()));
         let Some((best, _)) = fits.min_by_key(|(_, s)| s.capacity()) else { return vec![0; len] };
         let mut bytes = self.spare.swap_remove(best);
         self.bytes -= bytes.capacity();

@@ -340,22 +340,33 @@ fn read_input(port: Port, input: MeshInput<'_>, into: &mut [u8]) -> Result<(), M
                 });
             }
             into.fill(0);
-            for &event in events {
-                let (at, value) = match input {
-                    MeshInput::FnpEvents(_) => {
-                        let event = FnpEvent::decode(event);
+            // An input without events sends one outside the shape (hardware.md 12.1).
+            match input {
+                MeshInput::FnpEvents(_) => {
+                    for event in events.iter().map(|words| FnpEvent::decode(*words)) {
                         let index = event.index as usize;
-                        let (row, column) = (index % height, index / height % width);
-                        ([row, column, index / height / width], event.value)
+                        let (row, column, channel) = (index % height, index / height % width, index / height / width);
+                        if channel < channels {
+                            into[(row * width + column) * channels + channel] = event.value as u8;
+                        }
                     }
-                    _ => {
-                        let event = CnpEvent::decode(event);
-                        ([event.first, event.second, event.channel].map(usize::from), event.value.into())
+                }
+                _ => {
+                    // Those of a position come one after another.
+                    let (mut word, mut position) = (None, &mut [][..]);
+                    for words in events {
+                        let event = CnpEvent::decode(*words);
+                        if word != Some(words[0]) {
+                            let (row, column) = (usize::from(event.first), usize::from(event.second));
+                            let first = (row * width + column) * channels;
+                            let inside = row < height && column < width;
+                            position = if inside { &mut into[first..first + channels] } else { &mut [] };
+                            word = Some(words[0]);
+                        }
+                        if let Some(element) = position.get_mut(usize::from(event.channel)) {
+                            *element = event.value;
+                        }
                     }
-                };
-                // An input without events sends one outside the shape (hardware.md 12.1).
-                if at[0] < height && at[1] < width && at[2] < channels {
-                    into[(at[0] * width + at[1]) * channels + at[2]] = value as u8;
                 }
             }
         }
