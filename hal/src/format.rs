@@ -276,6 +276,8 @@ fn or_dummy(words: &mut [u32], count: usize, dummy: [u32; 2]) -> &[u32] {
     &words[..count.max(2)]
 }
 
+/// Bytes of an event: a word of place, a word of value.
+pub const EVENT_BYTES: usize = 8;
 /// Channels that are looked at together.
 const BLOCK: usize = 8;
 

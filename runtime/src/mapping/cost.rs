@@ -11,6 +11,7 @@
 //!
 //! With fewer sequences than two nothing is ever reprogrammed, so the last of two saves both programs.
 
+use akida_hal::format::EVENT_BYTES;
 use akida_hal::mesh::Mesh;
 use akida_hal::program::{InputKind, OutputKind};
 
@@ -19,8 +20,6 @@ use super::split::{self, np_layer, sram_use};
 use super::stage::Stage;
 use super::{HardwareSequence, SramUse};
 
-/// A word of place, a word of value.
-const EVENT_BYTES: u64 = 8;
 /// What host kernels do. Ours.
 pub const HOST_MACS_PER_SECOND: u64 = 20_000_000_000;
 /// What programming and jobs move.
@@ -55,10 +54,11 @@ pub fn not_worth(sequences: &[&HardwareSequence], batch: usize) -> Option<NotWor
 fn tensor_bytes(sequence: &HardwareSequence) -> u64 {
     let (input, output) = (&sequence.program.input, &sequence.program.output);
     let elements = |shape: &[u32; 3]| shape.iter().map(|d| u64::from(*d)).product::<u64>();
-    let into = elements(&input.shape) * if input.kind == InputKind::Dense { 1 } else { EVENT_BYTES / 2 };
+    let half_events = EVENT_BYTES as u64 / 2;
+    let into = elements(&input.shape) * if input.kind == InputKind::Dense { 1 } else { half_events };
     let out = match output.kind {
         OutputKind::Dense => output.dense_bytes() as u64,
-        _ => elements(&output.shape) * EVENT_BYTES / 2,
+        _ => elements(&output.shape) * half_events,
     };
     into + out
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Chip;
-use super::job::{Begun, CoreDone, Foreseen};
+use super::job::{Begun, CoreDone, Foreseen, meet};
 use crate::team::Team;
 
 /// Jobs whose outputs are missing.
@@ -19,10 +19,6 @@ pub(super) struct Late {
     outputs: VecDeque<Range<u32>>,
     /// Device memory that weights are read from.
     weights: Vec<Range<u32>>,
-}
-
-fn meet(a: &Range<u32>, address: u64, len: usize) -> bool {
-    u64::from(a.start) < address.saturating_add(len as u64) && address < u64::from(a.end)
 }
 
 impl Late {

@@ -17,7 +17,7 @@ use super::memory::DeviceMemory;
 use super::options::{Completion, DeviceOptions, Verify};
 use crate::descriptor::{EventDescriptor, HrcDescriptor, JobHeader, JobId};
 use crate::dma::DmaBuffer;
-use crate::format::{self, HEADER_BYTES};
+use crate::format::{self, EVENT_BYTES, HEADER_BYTES};
 use crate::mesh::Version;
 use crate::program::{InputKind, InputPort, OutputKind, OutputPort};
 use crate::regs::dma::{self, BufferEnd, Monitor, Replay};
@@ -105,7 +105,7 @@ fn input_bytes(port: &InputPort) -> usize {
     match port.kind {
         InputKind::Dense => elements,
         // One event at least: the dummy.
-        InputKind::CnpEvents | InputKind::FnpEvents => elements.max(1) * 8,
+        InputKind::CnpEvents | InputKind::FnpEvents => elements.max(1) * EVENT_BYTES,
     }
 }
 
@@ -113,7 +113,7 @@ fn input_bytes(port: &InputPort) -> usize {
 fn payload_bytes(port: &OutputPort) -> usize {
     match port.kind {
         OutputKind::Dense => port.dense_bytes().next_multiple_of(4),
-        _ => port.shape.iter().map(|d| *d as usize).product::<usize>() * 8,
+        _ => port.shape.iter().map(|d| *d as usize).product::<usize>() * EVENT_BYTES,
     }
 }
 

@@ -21,7 +21,7 @@ use super::regmap::RegMap;
 use crate::mesh::{Elements, MemoryFault, Mesh, MeshError, MeshInput, MeshOutput, Network, ReadMemory};
 pub use config::Passes;
 use output::{sum, sum_bytes};
-pub use together::{Begun, Computed, Foreseen};
+pub use together::{Begun, Computed, Foreseen, meet};
 
 /// Largest input of one job. Ours: a 2^32-byte row times 65535 rows can be described, and does not exist.
 const INPUT_MAX: u64 = 64 << 20;

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use akida_hal::format::EVENT_BYTES;
 use akida_hal::regs::dma;
 
 use super::{Buffers, CoreDone, CoreWork, JobError, Made, Taken, Weights};
@@ -11,8 +12,10 @@ use crate::chip::controller::Kind;
 use crate::chip::memory::lock;
 use crate::mesh::{MeshInput, MeshOutput, Network};
 
-/// A word of place, a word of value.
-const EVENT_BYTES: usize = 8;
+/// Whether memory from `address` on is part of `a`.
+pub fn meet(a: &Range<u32>, address: u64, len: usize) -> bool {
+    u64::from(a.start) < address.saturating_add(len as u64) && address < u64::from(a.end)
+}
 
 /// From the first byte of both to the last.
 fn around(a: &Range<u32>, b: &Range<u32>) -> Range<u32> {
@@ -87,7 +90,7 @@ impl Begun {
     /// Whether one of these jobs reads what one before it writes, or writes to the weights of all.
     pub fn depend(jobs: &[Self]) -> bool {
         let weights = jobs.first().map(Self::weights).unwrap_or_default();
-        let meet = |a: &Range<u32>, b: &Range<u32>| a.start < b.end && b.start < a.end;
+        let meet = |a: &Range<u32>, b: &Range<u32>| meet(a, b.start.into(), b.len());
         let mut written: Option<Range<u32>> = None;
         jobs.iter().any(|job| {
             let too_early = written.as_ref().is_some_and(|written| job.reads().iter().any(|read| meet(read, written)));
