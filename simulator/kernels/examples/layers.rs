@@ -15,7 +15,7 @@ type Case = (&'static str, Kind, [usize; 3], usize, usize, usize, Pool, usize);
 const MAX: Pool = Pool::Max { size: [2, 2], stride: [2, 2], pad: [0, 0] };
 const GLOBAL: Pool = Pool::Global { after_activation: true };
 
-const CASES: [Case; 27] = [
+const CASES: [Case; 31] = [
     ("conv 3x3x256x256 on 28x28", Kind::Standard, [28, 28, 256], 3, 1, 256, Pool::None, 1),
     ("dense 2048x1000, 256 at once", Kind::Standard, [1, 1, 2048], 1, 1, 1000, Pool::None, 256),
     ("dense 2048x1000, 64 at once", Kind::Standard, [1, 1, 2048], 1, 1, 1000, Pool::None, 64),
@@ -42,7 +42,11 @@ const CASES: [Case; 27] = [
     ("conv 1x1x128x128 on 6x6", Kind::Standard, [6, 6, 128], 1, 1, 128, Pool::None, 1),
     ("conv 3x3x3x32 /2 on 224x224", Kind::Standard, [224, 224, 3], 3, 2, 32, Pool::None, 1),
     ("depthwise 3x3x512 on 14x14", Kind::Depthwise, [14, 14, 512], 3, 1, 512, Pool::None, 1),
+    ("conv 1x1x32x64 on 112x112", Kind::Standard, [112, 112, 32], 1, 1, 64, Pool::None, 1),
+    ("conv 1x1x128x128 on 56x56", Kind::Standard, [56, 56, 128], 1, 1, 128, Pool::None, 1),
+    ("conv 1x1x256x256 on 28x28", Kind::Standard, [28, 28, 256], 1, 1, 256, Pool::None, 1),
     ("conv 1x1x512x512 on 14x14", Kind::Standard, [14, 14, 512], 1, 1, 512, Pool::None, 1),
+    ("conv 1x1x1024x1024 on 7x7", Kind::Standard, [7, 7, 1024], 1, 1, 1024, Pool::None, 1),
 ];
 
 /// About so long is measured at a stretch.

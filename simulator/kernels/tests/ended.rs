@@ -42,12 +42,18 @@ fn sets_end_products_as_plain_loops_do() {
         (5, 28, 768, 3, 64),
         (1, 5, 2304, 1, 17),
         (9, 6, 640, 2, 16),
+        (28, 28, 192, 3, 24),
+        (8, 5, 64, 3, 40),
+        (13, 7, 8, 1, 12),
+        (30, 9, 16, 3, 16),
     ];
     let (mut random, mut at_once) = (Random(7), 0);
     for (rows, count, run, runs, filters) in cases {
-        for signed in [false, true] {
+        for signed in [false, true, false, true] {
             let step = random.below(run) + 1;
-            let (row_step, run_step) = (count * step + random.below(64), run + random.below(64));
+            // Rows that follow each other as positions do, or not.
+            let between = if random.below(2) == 0 { random.below(4) * step } else { random.below(64) };
+            let (row_step, run_step) = (count * step + between, run + random.below(64));
             let bytes = (rows - 1) * row_step + (count - 1) * step + (runs - 1) * run_step + run + 64;
             let data: Vec<u8> = (0..bytes).map(|_| random.byte()).collect();
             let weights: Vec<i8> = (0..filters * runs * run).map(|_| random.byte() as i8).collect();

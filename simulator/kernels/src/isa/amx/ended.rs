@@ -1,122 +1,221 @@
-//! Products that end as bytes at once: while the tile unit makes the sums of some positions, vectors end those of the ones before,
-//! which never leave the first-level cache.
+//! Products that end as bytes at once: while the tile unit makes the sums of some positions and a block of filters, vectors end
+//! those of the block before, which never leave the first-level cache.
+//!
+//! Inputs of four tiles of positions stay in that cache while the weights of all blocks pass by; a tile of weights is loaded once for
+//! four products. Sums are stored when their registers are needed again, and ended a few positions at a time between products: both
+//! then cost the tile unit nothing.
 #![allow(unsafe_code)] // Pointers into panels that were checked once.
 
-use std::ops::Range;
+use std::mem::MaybeUninit;
+use std::slice::Iter;
 
-use super::super::pack::Line;
-use super::super::{BLOCK, End, Packed, Panel, avx512};
-use super::product::{LINE, Start, TILE, Work, narrow, parts, square};
-use super::tiles::{ROWS, Shape, Tiling, dot, load, release, store, zero};
+use super::super::avx512::{Block, Long, Narrow};
+use super::super::{BLOCK, End, Packed, Panel};
+use super::places::{Piece, Pieces, Places};
+use super::product::{LINE, TILE};
+use super::tiles::{ROWS, Shape, dot, load, load_once, release, store, zero};
 
-/// Most bytes of weights of two blocks: they are read for every sixteen positions, from a first-level cache.
-const WEIGHTS: usize = 32 << 10;
-/// Sums of a position that are made together.
-const FILTERS: usize = 2 * BLOCK;
-
-/// Tiles of positions that meet a part of the weights one after another, where all do not stay in the first-level cache.
+/// Tiles of positions that meet weights together, each in a register of sums.
 const TILES: usize = 4;
+/// Their sums with a block.
+const SUMS: usize = TILES * ROWS * BLOCK;
+/// Most bytes of their inputs, of which a first-level cache holds nearly all.
+const INPUTS: usize = 56 << 10;
 
-/// Whether there is a way for these weights.
-pub fn fits(w: &Packed) -> bool {
-    few(w) || w.quads().is_multiple_of(ROWS)
-}
-
-fn few(w: &Packed) -> bool {
-    w.runs() * w.quads() * LINE * 2 <= WEIGHTS
-}
-
-/// Sums of two tiles: of one they are stored, of the other they are ended.
+/// Room for sums two times: the one is stored to, the other is ended.
 #[repr(C, align(64))]
-struct Held([[i32; ROWS * FILTERS]; 2]);
+struct Held([MaybeUninit<i32>; 2 * SUMS]);
 
-/// The weights of one or two blocks.
-struct Blocks {
-    first: [*const Line; 2],
+/// The products of some tiles and a block.
+struct Work {
+    /// First byte of each tile.
+    x: [*const u8; TILES],
+    tiles: usize,
+    /// Bytes from a position to the next, and from a run to the next.
+    step: usize,
+    run_step: usize,
+    /// First line of weights; all lie one behind the other.
+    w: *const u8,
     runs: usize,
-    /// Lines of a run.
-    quads: usize,
+    /// Whole tiles of a run, and lines of the rest.
+    whole: usize,
+    rest: usize,
     /// What sums start with, if not with 0.
     start: Option<*const i32>,
+    /// Where the sums go that the registers hold, and how many of a tile.
+    held: *mut i32,
+    sums: usize,
 }
 
-/// Sums of one tile of positions, of one block in tile register `C` or of `TWO` in `C` and `D`.
-///
-/// # Safety
-/// Registers are shaped; the positions at `x` and the weights are there.
-#[inline(always)]
-unsafe fn sums<const C: usize, const D: usize, const TWO: bool>(panel: &Panel<'_>, x: *const u8, w: &Blocks) {
-    let (whole, rest) = (w.quads / ROWS, !w.quads.is_multiple_of(ROWS));
-    // SAFETY: the caller's promise. Inputs and weights advance by what was loaded of them, inside their runs.
-    unsafe {
-        match w.start {
-            None => {
-                zero::<C>();
-                zero::<D>();
+impl Work {
+    /// How often [`step`] makes all sums a little more.
+    fn steps(&self) -> usize {
+        self.runs * if self.rest == 0 { self.whole.div_ceil(2) } else { self.whole + 1 }
+    }
+
+    /// Stores the sums of the registers from `first` on.
+    ///
+    /// # Safety
+    /// Registers are shaped; there is room for all.
+    unsafe fn store_from(&self, first: usize) {
+        let at = |tile| self.held.wrapping_add(tile * self.sums).cast();
+        // SAFETY: the caller's promise.
+        unsafe {
+            if first < 1 {
+                store::<0>(at(0), LINE);
             }
-            Some(start) => {
-                load::<C>(start.cast(), 0);
-                if TWO {
-                    load::<D>(start.wrapping_add(BLOCK).cast(), 0);
-                }
+            if first < 2 {
+                store::<1>(at(1), LINE);
             }
-        }
-        for run in 0..w.runs {
-            let mut x = x.wrapping_add(run * panel.run_step);
-            let mut w: [*const u8; 2] = w.first.map(|first| first.wrapping_add(run * w.quads).cast());
-            for _ in 0..whole {
-                load::<4>(x, panel.step);
-                load::<6>(w[0], LINE);
-                dot::<C, 4, 6>();
-                if TWO {
-                    load::<6>(w[1], LINE);
-                    dot::<D, 4, 6>();
-                }
-                x = x.wrapping_add(4 * ROWS);
-                w = w.map(|w| w.wrapping_add(TILE));
+            if first < 3 {
+                store::<2>(at(2), LINE);
             }
-            if rest {
-                load::<5>(x, panel.step);
-                load::<7>(w[0], LINE);
-                dot::<C, 5, 7>();
-                if TWO {
-                    load::<7>(w[1], LINE);
-                    dot::<D, 5, 7>();
-                }
-            }
+            store::<3>(at(3), LINE);
         }
     }
 }
 
-/// Stores what [`sums`] made.
-///
-/// # Safety
-/// Registers are shaped.
-#[inline(always)]
-unsafe fn hold<const C: usize, const D: usize, const TWO: bool>(held: &mut [i32; ROWS * FILTERS]) {
-    let step = if TWO { FILTERS } else { BLOCK } * size_of::<i32>();
-    // SAFETY: the caller's promise; `held` has room for all rows of both.
-    unsafe {
-        store::<C>(held.as_mut_ptr().cast(), step);
-        if TWO {
-            store::<D>(held.as_mut_ptr().wrapping_add(BLOCK).cast(), step);
+/// Sums of some tiles and a block that are not ended yet.
+struct Left<'a, B> {
+    pieces: Iter<'a, Piece>,
+    sums: *const i32,
+    block: B,
+    /// The block's outputs of the first position.
+    out: *mut u8,
+    filters: usize,
+    /// How many pieces are ended after one or two products.
+    at_once: usize,
+}
+
+impl<B: Block> Left<'_, B> {
+    /// Ends a few, if there are any.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 VNNI; all pieces have sums and outputs.
+    #[inline(always)]
+    unsafe fn end_some(&mut self) {
+        for _ in 0..self.at_once {
+            let Some(piece) = self.pieces.next() else { return };
+            let sums = self.sums.wrapping_add(piece.sum as usize * BLOCK);
+            let out = self.out.wrapping_add(piece.output * self.filters);
+            // SAFETY: the caller's promise.
+            unsafe { self.block.end(sums, piece.count as usize, out, self.filters) };
         }
     }
 }
 
-/// Ends the sums of a tile.
+/// Adds to the sums in register `C` the products of a tile of positions: of a whole tile of bytes if `FIRST`, and of the one behind
+/// it, or of the rest of a run, if `SECOND`.
 ///
 /// # Safety
-/// The machine has AVX-512 VNNI; every position has its sums and outputs, every filter its end.
+/// Registers are shaped, 6 and 7 loaded; the bytes at `x` are there, and room for the sums of all registers.
 #[inline(always)]
-unsafe fn finish(end: End<'_>, sums: &[i32], step: usize, filters: Range<usize>, out: &mut [u8], out_step: usize) {
+unsafe fn tile<const C: usize, const FIRST: bool, const SECOND: bool>(t: &Work, x: *const u8, new: bool) {
     // SAFETY: the caller's promise.
     unsafe {
-        match end {
-            End::Affine(end) => avx512::affine(sums, step, end, filters, out, out_step),
-            End::Wide(end) => avx512::wide(sums, step, end, filters, out, out_step),
+        if FIRST {
+            load::<4>(x, t.step);
+        }
+        if SECOND {
+            load::<5>(x.wrapping_add(if FIRST { 4 * ROWS } else { 0 }), t.step);
+        }
+        if new {
+            // Not before: a load behind a store waits for it, and a store for its sums, which take as long as three products.
+            store::<C>(t.held.wrapping_add(C * t.sums).cast(), LINE);
+            match t.start {
+                None => zero::<C>(),
+                Some(start) => load::<C>(start.cast(), 0),
+            }
+        }
+        if FIRST {
+            dot::<C, 4, 6>();
+        }
+        if SECOND {
+            dot::<C, 5, 7>();
         }
     }
+}
+
+/// The same of all tiles of positions, with some ends in between.
+///
+/// # Safety
+/// As [`tile`]; the weights are there, and what [`Left::end_some`] needs.
+#[inline(always)]
+unsafe fn step<const FIRST: bool, const SECOND: bool, B: Block>(
+    t: &Work,
+    x: &[*const u8; TILES],
+    w: *const u8,
+    new: bool,
+    left: &mut Left<'_, B>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if FIRST {
+            load_once::<6>(w, LINE);
+        }
+        if SECOND {
+            load_once::<7>(w.wrapping_add(if FIRST { TILE } else { 0 }), LINE);
+        }
+        tile::<0, FIRST, SECOND>(t, x[0], new);
+        left.end_some();
+        if t.tiles > 1 {
+            tile::<1, FIRST, SECOND>(t, x[1], new);
+            left.end_some();
+        }
+        if t.tiles > 2 {
+            tile::<2, FIRST, SECOND>(t, x[2], new);
+            left.end_some();
+        }
+        if t.tiles > 3 {
+            tile::<3, FIRST, SECOND>(t, x[3], new);
+            left.end_some();
+        }
+    }
+}
+
+/// All products of some tiles and a block, and all that is left.
+///
+/// # Safety
+/// As [`step`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn products<B: Block>(t: &Work, mut left: Left<'_, B>) {
+    let (mut w, mut new) = (t.w, true);
+    for run in 0..t.runs {
+        let mut x = t.x.map(|x| x.wrapping_add(run * t.run_step));
+        let mut whole = t.whole;
+        // SAFETY: the caller's promise. Inputs and weights advance by what was loaded of them, inside their runs.
+        unsafe {
+            // Registers 5 and 7 are shaped for whole tiles where no run has a rest.
+            while t.rest == 0 && whole > 1 {
+                step::<true, true, B>(t, &x, w, new, &mut left);
+                x = x.map(|x| x.wrapping_add(8 * ROWS));
+                (w, whole, new) = (w.wrapping_add(2 * TILE), whole - 2, false);
+            }
+            while whole > 0 {
+                step::<true, false, B>(t, &x, w, new, &mut left);
+                x = x.map(|x| x.wrapping_add(4 * ROWS));
+                (w, whole, new) = (w.wrapping_add(TILE), whole - 1, false);
+            }
+            if t.rest > 0 {
+                step::<false, true, B>(t, &x, w, new, &mut left);
+                (w, new) = (w.wrapping_add(t.rest * LINE), false);
+            }
+        }
+    }
+    while !left.pieces.as_slice().is_empty() {
+        // SAFETY: the caller's promise.
+        unsafe { left.end_some() };
+    }
+}
+
+/// Whether inputs of a few tiles stay in a first-level cache, as this way needs them to, or runs are no whole tiles, so that
+/// there is no other.
+pub fn fits(panel: &Panel<'_>, w: &Packed) -> bool {
+    let positions = (panel.count * panel.rows).min(TILES * ROWS);
+    // The runs of a position, or where those overlap with others', all bytes from the first to the last.
+    let runs = positions * w.len();
+    let bytes = positions * panel.step + (w.runs() - 1) * panel.run_step + w.quads() * 4;
+    runs.min(bytes) <= INPUTS || !w.quads().is_multiple_of(ROWS)
 }
 
 /// Every position with all filters.
@@ -124,127 +223,103 @@ unsafe fn finish(end: End<'_>, sums: &[i32], step: usize, filters: Range<usize>,
 /// # Safety
 /// The machine has tiles, which the process may use, and AVX-512 VNNI. All positions have their bytes and all blocks a start and an
 /// end; the output has a place for every filter of every position.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) {
-    if !few(w) {
-        // SAFETY: the caller's promise.
-        return unsafe { in_parts(panel, w, start, end, out) };
-    }
-    let tiling = Tiling::of(panel);
-    let Tiling { rows, tiles, .. } = tiling;
-    let rest = w.quads() % ROWS;
-    let shape = Shape::new(rows, if rest == 0 { ROWS } else { rest });
-    let (filters, blocks, lines) = (w.filters(), w.width() / BLOCK, w.runs() * w.quads());
-    let mut held = Held([[0; ROWS * FILTERS]; 2]);
-    // SAFETY: the caller's promise, for the positions of every tile and the blocks there are.
+    // SAFETY: the caller's promise.
     unsafe {
-        shape.take();
-        for block in (0..blocks).step_by(2) {
-            let two = block + 1 < blocks;
-            let some = block * BLOCK..filters.min((block + 2) * BLOCK);
-            let start = &start[some.start..w.width().min(some.start + FILTERS)];
-            let first = w.lines().as_ptr().wrapping_add(block * lines);
-            let weights = Blocks {
-                first: [first, first.wrapping_add(lines)],
-                runs: w.runs(),
-                quads: w.quads(),
-                start: start.iter().any(|&s| s != 0).then_some(start.as_ptr()),
-            };
-            let step = start.len();
-            for turn in 0..tiles + 2 {
-                if turn < tiles {
-                    let (row, at) = tiling.position(turn);
-                    let x = panel.data.as_ptr().wrapping_add(row * panel.row_step + at * panel.step);
-                    match (turn % 2, two) {
-                        (0, true) => sums::<0, 1, true>(panel, x, &weights),
-                        (0, false) => sums::<0, 1, false>(panel, x, &weights),
-                        (_, true) => sums::<2, 3, true>(panel, x, &weights),
-                        (_, false) => sums::<2, 3, false>(panel, x, &weights),
-                    }
-                }
-                let [even, odd] = &mut held.0;
-                if (1..=tiles).contains(&turn) {
-                    match (turn % 2, two) {
-                        (1, true) => hold::<0, 1, true>(even),
-                        (1, false) => hold::<0, 1, false>(even),
-                        (_, true) => hold::<2, 3, true>(odd),
-                        (_, false) => hold::<2, 3, false>(odd),
-                    }
-                }
-                if let Some(tile) = turn.checked_sub(2) {
-                    let (row, at) = tiling.position(tile);
-                    let sums = if tile.is_multiple_of(2) { even } else { odd };
-                    let out = &mut out[(row * panel.count + at) * filters + some.start..];
-                    finish(end, &sums[..rows * step], step, some.clone(), out, filters);
-                }
-            }
+        match end {
+            End::Affine(end) => match (end.signed, end.limited) {
+                (false, false) => ended_by::<Narrow<false, false>>(panel, w, start, end, out),
+                (false, true) => ended_by::<Narrow<false, true>>(panel, w, start, end, out),
+                (true, false) => ended_by::<Narrow<true, false>>(panel, w, start, end, out),
+                (true, true) => ended_by::<Narrow<true, true>>(panel, w, start, end, out),
+            },
+            End::Wide(end) => ended_by::<Long>(panel, w, start, end, out),
         }
-        release();
     }
 }
 
-/// Sums of some tiles, made in parts, and ended while those of the next are made.
-#[repr(C, align(64))]
-struct Chunks([[i32; TILES * ROWS * FILTERS]; 2]);
-
-/// The same with more weights: a part of them meets some tiles, then the next part.
-///
 /// # Safety
-/// As [`ended`]; runs are whole tiles.
+/// As [`ended`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn in_parts(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) {
-    let tiling = Tiling::of(panel);
-    let Tiling { rows, tiles, .. } = tiling;
-    let (filters, blocks) = (w.filters(), w.width() / BLOCK);
-    let mut held = Chunks([[0; TILES * ROWS * FILTERS]; 2]);
-    // SAFETY: the caller's promise, for the positions of every tile and the blocks there are.
+unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &B::End, out: &mut [u8]) {
+    let mut places = Places::of(panel);
+    let (tiles, rest) = (places.tiles(), w.quads() % ROWS);
+    let shape = Shape::new(places.rows(), if rest == 0 { ROWS } else { rest });
+    let (filters, blocks, lines) = (w.filters(), w.width() / BLOCK, w.runs() * w.quads());
+    let out = out.as_mut_ptr();
+    let mut held = Held([const { MaybeUninit::uninit() }; 2 * SUMS]);
+    let (held, other) = held.0.split_at_mut(SUMS);
+    let mut other: *mut i32 = other.as_mut_ptr().cast();
+    let mut work = Work {
+        x: [panel.data.as_ptr(); TILES],
+        tiles: 0,
+        step: panel.step,
+        run_step: panel.run_step,
+        w: w.lines().as_ptr().cast(),
+        runs: w.runs(),
+        whole: w.quads() / ROWS,
+        rest,
+        start: None,
+        held: held.as_mut_ptr().cast(),
+        sums: places.rows() * BLOCK,
+    };
+    // Of a chunk of tiles and of the two before it.
+    let mut pieces = [Pieces::default(); 3];
+    // Chunk and block of the sums that registers hold, and of those that memory holds.
+    let (mut made, mut stored) = (None, None);
+    let chunks = tiles.div_ceil(TILES);
+    // SAFETY: the caller's promise, for the positions of every tile and the blocks there are. A chunk's pieces are those of what is
+    // made or stored: they stay until the chunk after the next.
     unsafe {
-        Shape::new(rows, ROWS).take();
-        for block in (0..blocks).step_by(2) {
-            let high = (blocks - block).min(2);
-            let some = block * BLOCK..filters.min((block + high) * BLOCK);
-            let start = &start[block * BLOCK..(block + high) * BLOCK];
-            let given = if start.iter().all(|&s| s == 0) { Start::Zero } else { Start::At(start.as_ptr()) };
-            let mut end_tile = |tile: usize, sums: &[i32]| {
-                let (row, at) = tiling.position(tile);
-                let out = &mut out[(row * panel.count + at) * filters + some.start..];
-                finish(end, &sums[..rows * FILTERS], FILTERS, some.clone(), out, filters);
-            };
-            // Tiles whose sums are made and not ended.
-            let mut left = 0..0;
-            for first in (0..tiles).step_by(TILES) {
-                let chunk = first..tiles.min(first + TILES);
-                let [even, odd] = &mut held.0;
-                let (made, before) = if (first / TILES).is_multiple_of(2) { (even, odd) } else { (odd, even) };
-                for part in parts(w, high, false) {
-                    let mut work = Work::of(panel, w, block, &part, (&mut made[..], FILTERS), given);
-                    for tile in chunk.clone().step_by(2) {
-                        let two = tile + 1 < chunk.end;
-                        for i in 0..1 + usize::from(two) {
-                            let (row, at) = tiling.position(tile + i);
-                            work.x[i] = part.begin(panel, row, at);
-                            work.out[i] = made.as_mut_ptr().wrapping_add((tile + i - first) * ROWS * FILTERS);
-                        }
-                        match (high, two) {
-                            (2, true) => square::<2>(&work),
-                            (2, false) => square::<1>(&work),
-                            (_, true) => narrow::<2, false>(&work),
-                            (_, false) => narrow::<1, false>(&work),
-                        }
-                        if let Some(tile) = left.next() {
-                            end_tile(tile, &before[tile % TILES * ROWS * FILTERS..]);
-                        }
-                    }
-                }
-                for tile in std::mem::replace(&mut left, chunk) {
-                    end_tile(tile, &before[tile % TILES * ROWS * FILTERS..]);
-                }
+        shape.take();
+        for chunk in 0..chunks {
+            // The larger ones come first.
+            let some = tiles / chunks + usize::from(chunk < tiles % chunks);
+            if work.tiles > some {
+                work.store_from(some);
             }
-            let last = &held.0[(tiles - 1) / TILES % 2];
-            for tile in left {
-                end_tile(tile, &last[tile % TILES * ROWS * FILTERS..]);
+            work.tiles = some;
+            let mut begin = [0; TILES];
+            places.next(&mut begin[..some], &mut pieces[chunk % 3]);
+            work.x = begin.map(|begin| panel.data.as_ptr().wrapping_add(begin));
+            for block in 0..blocks {
+                let start = &start[block * BLOCK..(block + 1) * BLOCK];
+                work.start = start.iter().any(|&s| s != 0).then_some(start.as_ptr());
+                work.w = w.lines().as_ptr().wrapping_add(block * lines).cast();
+                products(&work, left::<B>(&pieces, stored, other, work.steps() * some, (end, filters), out));
+                (made, stored) = (Some((chunk % 3, block)), made);
+                (work.held, other) = (other, work.held);
             }
         }
+        work.store_from(0);
         release();
+        for (made, sums) in [(stored, other), (made, work.held)] {
+            left::<B>(&pieces, made, sums, 1, (end, filters), out).end_some();
+        }
+    }
+}
+
+/// What is left of a chunk and a block, to be ended after so many products.
+///
+/// # Safety
+/// As [`Left::end_some`]; the block has an end.
+#[inline(always)]
+unsafe fn left<'a, B: Block>(
+    pieces: &'a [Pieces; 3],
+    made: Option<(usize, usize)>,
+    sums: *const i32,
+    products: usize,
+    (end, filters): (&B::End, usize),
+    out: *mut u8,
+) -> Left<'a, B> {
+    let (pieces, block) = made.map_or((&[][..], 0), |(chunk, block)| (pieces[chunk].all(), block));
+    Left {
+        pieces: pieces.iter(),
+        sums,
+        // SAFETY: the caller's promise.
+        block: unsafe { B::of(end, block * BLOCK, filters) },
+        out: out.wrapping_add(block * BLOCK),
+        filters,
+        at_once: pieces.len().div_ceil(products),
     }
 }

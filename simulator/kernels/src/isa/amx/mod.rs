@@ -6,6 +6,8 @@
 #![allow(unsafe_code)] // Instructions that Rust has no names for yet; every block says why it is sound.
 
 mod ended;
+mod parts;
+mod places;
 mod product;
 mod tiles;
 
@@ -99,7 +101,7 @@ impl Kernels for Amx {
 
     fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) -> bool {
         let x = x.joined();
-        if x.count < FEWEST || x.rows == 0 || w.runs() == 0 || !ended::fits(w) {
+        if x.count < FEWEST || x.rows == 0 || w.runs() == 0 {
             return false;
         }
         x.check_inputs(w);
@@ -107,7 +109,9 @@ impl Kernels for Amx {
         assert!(out.len() >= elements, "{elements} outputs are made, there is room for {}", out.len());
         assert!(start.len() == w.width() && end.width() >= w.width(), "a start and an end for every filter");
         // SAFETY: a value of this type exists only where there are tiles and AVX-512; panel, starts, end and output are checked.
-        unsafe { ended::ended(&x, w, start, end, out) }
+        unsafe {
+            if ended::fits(&x, w) { ended::ended(&x, w, start, end, out) } else { parts::ended(&x, w, start, end, out) }
+        }
         true
     }
 

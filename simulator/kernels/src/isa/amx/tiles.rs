@@ -15,7 +15,7 @@ pub const ROWS: usize = 16;
 #[derive(Clone, Copy)]
 pub struct Tiling {
     /// Tiles of a row of the panel.
-    across: usize,
+    pub across: usize,
     /// Positions of a row of the panel.
     count: usize,
     /// Positions of a tile.
@@ -33,7 +33,12 @@ impl Tiling {
 
     /// Row of the panel and first position of a tile.
     pub fn position(&self, tile: usize) -> (usize, usize) {
-        (tile / self.across, (tile % self.across * self.rows).min(self.count - self.rows))
+        (tile / self.across, self.first(tile % self.across))
+    }
+
+    /// First position of a tile of a row.
+    pub fn first(&self, tile: usize) -> usize {
+        (tile * self.rows).min(self.count - self.rows)
     }
 }
 
@@ -86,6 +91,19 @@ pub unsafe fn load<const T: usize>(at: *const u8, step: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         asm!("tileloadd tmm{t}, [{at} + 1*{step}]", t = const T, at = in(reg) at, step = in(reg) step,
+            options(nostack, readonly));
+    }
+}
+
+/// The same, once.
+///
+/// # Safety
+/// Every row of the tile is readable.
+#[inline(always)]
+pub unsafe fn load_once<const T: usize>(at: *const u8, step: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("tileloaddt1 tmm{t}, [{at} + 1*{step}]", t = const T, at = in(reg) at, step = in(reg) step,
             options(nostack, readonly));
     }
 }

@@ -188,7 +188,7 @@ unsafe fn affine_of<const SIGNED: bool, const LIMITED: bool>(
 }
 
 /// The parameters of sixteen filters whose ends take 64 bits. Of those, even filters come first, then odd ones.
-struct WideSixteen {
+pub struct WideSixteen {
     low: __m512i,
     high: __m512i,
     m: [__m512i; 2],
@@ -262,6 +262,108 @@ pub unsafe fn wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>,
             for position in 0..positions {
                 let y = end.ended(_mm512_maskz_loadu_epi32(mask, from.add(position * step)));
                 _mm_mask_storeu_epi8(to.add(position * out_step).cast(), mask, _mm512_cvtepi32_epi8(y));
+            }
+        }
+    }
+}
+
+/// How the sums of a block of filters end, a few positions at a time.
+pub trait Block {
+    /// The parameters of all filters.
+    type End;
+
+    /// Of the block that begins with filter `at` of so many.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 VNNI; `at` and the fifteen behind are places of `end`.
+    unsafe fn of(end: &Self::End, at: usize, filters: usize) -> Self;
+
+    /// Up to four positions, whose sums lie one behind the other and whose outputs are `step` apart.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 VNNI; every position has its sums, and outputs for the filters that there are.
+    unsafe fn end(&self, sums: *const i32, positions: usize, out: *mut u8, step: usize);
+}
+
+/// Which filters there are of the block that begins with `at`.
+fn lanes(at: usize, filters: usize) -> __mmask16 {
+    match filters - at {
+        lanes @ ..BLOCK => (1 << lanes) - 1,
+        _ => __mmask16::MAX,
+    }
+}
+
+/// [`Affine`] ends of a block.
+pub struct Narrow<const SIGNED: bool, const LIMITED: bool> {
+    end: Sixteen<LIMITED>,
+    lanes: __mmask16,
+}
+
+impl<const SIGNED: bool, const LIMITED: bool> Block for Narrow<SIGNED, LIMITED> {
+    type End = Affine;
+
+    #[inline(always)]
+    unsafe fn of(end: &Affine, at: usize, filters: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self { end: Sixteen::of(end, at), lanes: lanes(at, filters) } }
+    }
+
+    #[inline(always)]
+    unsafe fn end(&self, sums: *const i32, positions: usize, out: *mut u8, step: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let ended = |i: usize| self.end.ended(_mm512_loadu_si512(sums.add(i * BLOCK).cast()));
+            if positions < 4 {
+                for i in 0..positions {
+                    _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, sixteen_bytes(ended(i), SIGNED));
+                }
+                return;
+            }
+            let y = bytes::<SIGNED>([ended(0), ended(1), ended(2), ended(3)]);
+            if step == BLOCK {
+                return _mm512_storeu_si512(out.cast(), y);
+            }
+            let y = [
+                _mm512_castsi512_si128(y),
+                _mm512_extracti32x4_epi32::<1>(y),
+                _mm512_extracti32x4_epi32::<2>(y),
+                _mm512_extracti32x4_epi32::<3>(y),
+            ];
+            if self.lanes == __mmask16::MAX {
+                for (i, y) in y.into_iter().enumerate() {
+                    _mm_storeu_si128(out.add(i * step).cast(), y);
+                }
+            } else {
+                for (i, y) in y.into_iter().enumerate() {
+                    _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, y);
+                }
+            }
+        }
+    }
+}
+
+/// [`Wide`] ends of a block.
+pub struct Long {
+    end: WideSixteen,
+    lanes: __mmask16,
+}
+
+impl Block for Long {
+    type End = Wide;
+
+    #[inline(always)]
+    unsafe fn of(end: &Wide, at: usize, filters: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self { end: WideSixteen::of(end, at), lanes: lanes(at, filters) } }
+    }
+
+    #[inline(always)]
+    unsafe fn end(&self, sums: *const i32, positions: usize, out: *mut u8, step: usize) {
+        for i in 0..positions {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let y = self.end.ended(_mm512_loadu_si512(sums.add(i * BLOCK).cast()));
+                _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, _mm512_cvtepi32_epi8(y));
             }
         }
     }

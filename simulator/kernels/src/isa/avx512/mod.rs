@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
 use depthwise::{depthwise, depthwise_of, depthwise_sums};
-pub(super) use ends::{affine, wide};
+pub(super) use ends::{Block, Long, Narrow, affine, wide};
 
 use super::{
     Affine, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending, loops,
