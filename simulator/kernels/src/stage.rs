@@ -97,14 +97,17 @@ impl Stage {
             return Staged { data, row_step };
         }
         let [rows, columns] = self.size;
-        let row_step = columns * channels;
-        let len = rows * row_step + SLACK;
-        let buffer = buffer.at_least(len);
         let [needed_rows, needed_columns] = &self.needed;
         // Columns of the map among those staged.
         let start = (needed_columns.start as isize - self.origin[1]).clamp(0, columns as isize) as usize;
         let end = (needed_columns.end as isize - self.origin[1]).clamp(start as isize, columns as isize) as usize;
-        for (r, row) in buffer[..rows * row_step].chunks_exact_mut(row_step).enumerate() {
+        // Padding behind a row is the padding before the next, so that fewer positions lie between those of two rows.
+        let shared = start.min(columns - end);
+        let row_step = (columns - shared) * channels;
+        let staged = rows * row_step + shared * channels;
+        let buffer = buffer.at_least(staged + SLACK);
+        for r in 0..rows {
+            let row = &mut buffer[r * row_step..][..columns * channels];
             let y = self.origin[0] + r as isize;
             let there = y >= 0 && needed_rows.contains(&(y as usize));
             let (start, end) = if there { (start, end) } else { (0, 0) };
