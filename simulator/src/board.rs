@@ -16,7 +16,7 @@ use akida_hal::{Board, Error, Result};
 use crate::chip::bus::HostMemory;
 use crate::chip::job::{Begun, Computed, CoreDone, CoreWork, Foreseen};
 use crate::chip::memory::lock;
-use crate::chip::{Chip, Counters};
+use crate::chip::{Chip, CoreBatch, Counters};
 use crate::clock::{ACCESS, Clock, Time, cycles};
 use crate::faults::{FaultPlan, Fired};
 use crate::interrupt::Vector;
@@ -224,26 +224,20 @@ impl Shared {
     /// Does the next job, or several that are computed side by side; how many, `None` when there is none.
     fn compute_now(&self, chip: &mut Chip) -> Option<usize> {
         let threads = self.team.as_ref().map_or(1, |team| team.threads());
-        let works = chip.core_batch(&self.host, threads * TOGETHER);
+        let CoreBatch { works, networks } = chip.core_batch(&self.host, threads * TOGETHER)?;
         let count = works.len();
-        if count == 0 {
-            return None;
-        }
         let done = |chip: &mut Chip, done: CoreDone| {
             let refused = done.outcome.is_err();
             self.time.advance(cycles(chip.core_done(done)));
             !refused
         };
-        let Some(team) = self.team.as_ref().filter(|_| works[0].side_by_side()) else {
+        let (Some(team), Some(networks)) = (&self.team, networks) else {
             works.into_iter().map(CoreWork::run).all(|d| done(chip, d));
             return Some(count);
         };
-        let mut begun: Vec<Begun> = works.into_iter().map(CoreWork::begin).collect();
-        if chip.read_too_early(&begun) {
-            chip.catch_up();
-            begun = begun.into_iter().map(Begun::again).collect();
-        }
-        if Begun::depend(&begun) {
+        let several_passes = networks.passes.len() > 1;
+        let begun: Vec<Begun> = works.into_iter().map(|work| work.begin(networks.clone())).collect();
+        if chip.read_too_early(&begun) || Begun::depend(&begun) {
             chip.catch_up();
             begun.into_iter().map(Begun::run).all(|d| done(chip, d));
             return Some(count);
@@ -252,6 +246,11 @@ impl Shared {
         match foreseen.filter(|_| chip.foresees()) {
             Some(foreseen) => {
                 chip.end_early(team, begun, foreseen).into_iter().for_each(|n| self.time.advance(cycles(n)))
+            }
+            // What is refused between two passes leaves the mesh to the next.
+            None if several_passes => {
+                chip.catch_up();
+                begun.into_iter().map(Begun::run).all(|d| done(chip, d));
             }
             None => {
                 chip.catch_up();

@@ -3,10 +3,11 @@
 
 mod programs;
 
+use akida_hal::format::InputEvents;
 use akida_hal::mesh::Mesh as Topology;
 use akida_hal::np::*;
 use akida_hal::packet::{PacketHeader, Target, Uid};
-use akida_simulator::mesh::{MeshError, MeshInput};
+use akida_simulator::mesh::{MeshError, MeshInput, MeshInputs};
 use proptest::prelude::*;
 
 use programs::{Board, Records, Whole, conv};
@@ -219,13 +220,13 @@ fn a_batch_is_its_jobs() {
         let (batch, single) = (together.mesh.network().expect("a network"), apart.mesh.network().expect("a network"));
         let inputs: Vec<Vec<u8>> = (0..7).map(|_| v.bytes(len)).collect();
         let jobs: Vec<MeshInput<'_>> = inputs.iter().map(|x| MeshInput::Dense(x)).collect();
-        let made = batch.run_batch(&jobs, &together.memory).expect("jobs");
+        let made = batch.run_batch(MeshInputs::Given(&jobs), &together.memory).expect("jobs");
         for (x, made) in inputs.iter().zip(made) {
             assert_eq!(made.values(), apart.job(&single, x).expect("a job"));
         }
         let short = MeshInput::Dense(&inputs[0][1..]);
         assert!(matches!(
-            batch.run_batch(&[jobs[0], short], &together.memory),
+            batch.run_batch(MeshInputs::Given(&[jobs[0], short]), &together.memory),
             Err(MeshError::InputLength { expected, .. }) if expected == len
         ));
     }
@@ -291,16 +292,15 @@ fn events_are_the_same_job_as_bytes() {
     let expected = board.job(&network, &x).expect("a job");
     let shape = [6, 6, 4];
     for (words, fnp) in [
-        (akida_hal::format::cnp_events(shape, &x, &mut Vec::new()).expect("events").to_vec(), false),
-        (akida_hal::format::fnp_events(shape, &x, &mut Vec::new()).expect("events").to_vec(), true),
+        (InputEvents::cnp(shape, &x).expect("events").all(), false),
+        (InputEvents::fnp(shape, &x).expect("events").all(), true),
     ] {
         let input = if fnp { MeshInput::FnpEvents(&words) } else { MeshInput::CnpEvents(&words) };
         assert_eq!(network.run(input, &board.memory).expect("a job").values(), expected);
     }
     // Nothing but the dummy event outside the shape.
-    let mut words = Vec::new();
-    let words = akida_hal::format::cnp_events(shape, &[0; 144], &mut words).expect("events");
-    let silent = network.run(MeshInput::CnpEvents(words), &board.memory).expect("a job");
+    let words = InputEvents::cnp(shape, &[0; 144]).expect("events").all();
+    let silent = network.run(MeshInput::CnpEvents(&words), &board.memory).expect("a job");
     assert_eq!(silent.values(), board.job(&network, &[0; 144]).expect("a job"));
 }
 

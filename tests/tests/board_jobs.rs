@@ -44,7 +44,7 @@ fn expected(model: &Model, sequence: &HardwareSequence, seed: u64, samples: usiz
 fn run(device: &mut Device, sequence: &HardwareSequence, samples: &[(Vec<u8>, Vec<i32>)], what: &str) {
     device.program(&sequence.program).unwrap_or_else(|e| panic!("{what}: programming: {e}"));
     let batch = device.set_batch(4).unwrap_or_else(|e| panic!("{what}: {e}"));
-    assert_eq!(batch, if sequence.program.passes.len() > 1 { 1 } else { 4 }, "{what}");
+    assert_eq!(batch, 4, "{what}");
     let mut waiting: VecDeque<_> = samples.iter().collect();
     let mut running = VecDeque::new();
     while !waiting.is_empty() || !running.is_empty() {

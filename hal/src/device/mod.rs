@@ -162,8 +162,8 @@ impl Device {
         check::check(&self.identity().to_string(), &self.mesh, program)
     }
 
-    /// Asks for `jobs` in flight; returns what there is: at most 16 single pass, 1 multi-pass or with [`Verify::Jobs`]. Jobs
-    /// that are pending are lost.
+    /// Asks for so many `jobs` that are taken and not fetched; returns what there is: at most 16, 1 with [`Verify::Jobs`]. Of a program
+    /// with several passes the device itself works on one at a time. Jobs that are pending are lost.
     pub fn set_batch(&mut self, jobs: usize) -> Result<usize> {
         self.ready()?;
         let Some(loaded) = &mut self.loaded else { return Err(self.no_program()) };

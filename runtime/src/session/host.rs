@@ -7,7 +7,7 @@ use akida_kernels::{
 };
 
 use super::error::SessionError;
-use super::values::Values;
+use super::values::{Operand, Values};
 use crate::mapping::HostStep;
 use crate::model::{Activation, Conv, ConvKind, Layer, LayerKind, Model, Pool, ScaleOut, Shape, Tensor};
 
@@ -34,20 +34,22 @@ impl Room {
         let sizes = len..=len + len / 4;
         let fits = self.spare.iter().enumerate().filter(|(_, s)| len >= LARGE && sizes.contains(&s.capacity()));
         let Some((best, _)) = fits.min_by_key(|(_, s)| s.capacity()) else { return vec![0; len] };
-        let mut bytes = self.spare.swap_remove(best);
+        let mut bytes = self.spare.remove(best);
         self.bytes -= bytes.capacity();
         bytes.resize(len, 0);
         bytes
     }
 
-    /// Keeps the memory of a tensor.
+    /// Keeps the memory of a tensor, in the place of what has waited longest.
     pub fn keep(&mut self, values: Values) {
-        if let Values::Bytes(bytes) = values
-            && bytes.capacity() >= LARGE
-            && self.bytes + bytes.capacity() <= SPARE
-        {
-            self.bytes += bytes.capacity();
-            self.spare.push(bytes);
+        let Values::Bytes(bytes) = values else { return };
+        if !(LARGE..=SPARE).contains(&bytes.capacity()) {
+            return;
+        }
+        self.bytes += bytes.capacity();
+        self.spare.push(bytes);
+        while self.bytes > SPARE {
+            self.bytes -= self.spare.remove(0).capacity();
         }
     }
 }
@@ -232,18 +234,18 @@ impl HostWork {
     }
 
     /// Computes one sample.
-    pub fn run(&mut self, inputs: &[&Values], room: &mut Room) -> Result<Values, SessionError> {
+    pub fn run(&mut self, inputs: &[Operand<'_>], room: &mut Room) -> Result<Values, SessionError> {
         self.compute(inputs, room).map_err(|source| SessionError::Run { layer: self.name.clone(), source })
     }
 
-    fn compute(&mut self, inputs: &[&Values], room: &mut Room) -> Result<Values, RunError> {
+    fn compute(&mut self, inputs: &[Operand<'_>], room: &mut Room) -> Result<Values, RunError> {
         let elements = self.output.elements();
         let mut values =
             if self.output.bits > 8 { Values::Words(vec![0; elements]) } else { Values::Bytes(room.bytes(elements)) };
         let scratch = &mut room.scratch;
         let bytes = |n: usize| match inputs.get(n) {
-            Some(Values::Bytes(bytes)) => Ok(bytes.as_slice()),
-            Some(Values::Words(_)) => Err(RunError::OutputKind { bits: 32 }),
+            Some(Operand::Bytes(bytes)) => Ok(*bytes),
+            Some(Operand::Words(_)) => Err(RunError::OutputKind { bits: 32 }),
             None => Err(RunError::Length { what: "inputs", got: n, expected: n + 1 }),
         };
         let mut output = match &mut values {
@@ -262,7 +264,7 @@ impl HostWork {
                 concat(bytes(0)?, self.shapes[0][2], bytes(1)?, self.shapes[1][2], out)?;
             }
             Work::Slices { ending, slices, sums } => {
-                let Some(Values::Words(words)) = inputs.first() else { return Err(RunError::OutputKind { bits: 8 }) };
+                let Some(Operand::Words(words)) = inputs.first() else { return Err(RunError::OutputKind { bits: 8 }) };
                 if words.len() != elements * *slices {
                     let expected = elements * *slices;
                     return Err(RunError::Length { what: "potentials of slices", got: words.len(), expected });

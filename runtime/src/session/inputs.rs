@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ndarray::Axis;
 
 use super::error::SessionError;
-use super::values::{Batch, Values};
+use super::values::Batch;
 use crate::edge::{self, EdgeError};
 use crate::model::Model;
 use crate::reference::InputError;
@@ -70,11 +70,6 @@ impl<'m, 'b> Inputs<'m, 'b> {
         };
         self.check(sample, &bytes)?;
         Ok(bytes)
-    }
-
-    /// The same as a tensor's values.
-    pub fn values(&self, sample: usize) -> Result<Values, SessionError> {
-        self.get(sample).map(|bytes| Values::Bytes(bytes.into_owned()))
     }
 
     fn check(&self, sample: usize, bytes: &[u8]) -> Result<(), SessionError> {

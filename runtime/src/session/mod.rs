@@ -5,6 +5,7 @@
 //! for one after another, batch by batch. Order is kept, and a result is exact or an error: after a failure the board is
 //! recovered, programmed again and given the samples without a result once more; what fails twice is an error.
 
+mod around;
 mod check;
 mod error;
 mod host;
@@ -35,7 +36,7 @@ pub use streams::Stream;
 pub use values::{Batch, CallStatistics, ComputedBy, Intermediate, Outputs, SequenceStatistics, Values};
 
 use self::host::{HostWork, Room};
-use self::pipeline::{Done, End};
+use self::pipeline::{Done, End, Samples};
 use self::run::Prefix;
 use crate::edge;
 use crate::mapping::{MapOptions, Mapping};
@@ -283,31 +284,25 @@ impl Session {
     }
 
     /// Runs a program over `count` samples, with one recovery.
-    fn hardware<'a>(
+    fn hardware(
         &mut self,
         wanted: Loaded,
         program: &Program,
         count: usize,
-        make: impl Fn(usize) -> Result<Cow<'a, [u8]>, SessionError>,
-        mut take: impl FnMut(usize, Done) -> Result<(), SessionError>,
+        samples: &mut impl Samples,
         statistics: &mut Counts<'_>,
     ) -> Result<(), SessionError> {
-        let expected: usize = program.output.shape.iter().map(|&n| n as usize).product();
+        let expected = program.output.shape.iter().map(|&n| n as usize).product();
+        let (board, sequence) = (self.name.clone(), wanted.sequence);
+        let refuse = move |found| SessionError::OutputLength { board: board.clone(), sequence, found, expected };
         let (mut next, mut recovered) = (0, false);
         loop {
             let end = match self.load(wanted, program, statistics.sequence) {
                 Err(error) => End::Device(error),
-                Ok(()) => pipeline::run(&mut self.device, self.jobs, next..count, &make, |sample, done| {
-                    let found = done.values.len();
-                    if found != expected {
-                        let (board, sequence) = (self.name.clone(), wanted.sequence);
-                        return Err(SessionError::OutputLength { board, sequence, found, expected });
-                    }
-                    statistics.job(&done);
-                    take(sample, done)?;
-                    next = sample + 1;
-                    Ok(())
-                }),
+                Ok(()) => {
+                    let mut counted = Counted { samples, expected, refuse: &refuse, statistics, next: &mut next };
+                    pipeline::run(&mut self.device, self.jobs, *counted.next..count, &mut counted)
+                }
             };
             let source = match end {
                 End::Complete => return Ok(()),
@@ -373,6 +368,33 @@ impl Counts<'_> {
         jobs.run += done.timing.run;
         jobs.copy_out += done.timing.copy_out;
         self.sequence.samples += 1;
+    }
+}
+
+/// Samples whose outputs are counted and have the length that they are to have.
+struct Counted<'a, 'c, S> {
+    samples: &'a mut S,
+    expected: usize,
+    refuse: &'a dyn Fn(usize) -> SessionError,
+    statistics: &'a mut Counts<'c>,
+    /// The sample whose output is not there yet.
+    next: &'a mut usize,
+}
+
+impl<S: Samples> Samples for Counted<'_, '_, S> {
+    fn input(&mut self, sample: usize) -> Result<Cow<'_, [u8]>, SessionError> {
+        self.samples.input(sample)
+    }
+
+    fn output(&mut self, sample: usize, done: Done) -> Result<(), SessionError> {
+        let found = done.values.len();
+        if found != self.expected {
+            return Err((self.refuse)(found));
+        }
+        self.statistics.job(&done);
+        self.samples.output(sample, done)?;
+        *self.next = sample + 1;
+        Ok(())
     }
 }
 

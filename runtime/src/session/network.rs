@@ -2,7 +2,7 @@
 
 use super::error::SessionError;
 use super::host::{HostWork, Room};
-use super::values::Values;
+use super::values::{Operand, Values};
 use crate::mapping::HostStep;
 use crate::model::{Model, TensorId};
 use crate::reference::InputError;
@@ -51,7 +51,8 @@ impl HostNetwork {
         self.tensors.push(Values::Bytes(sample.to_vec()));
         for work in &mut self.steps {
             // Layers come in order, so each finds its inputs.
-            let inputs: Vec<&Values> = work.inputs().iter().filter_map(|&t| self.tensors.get(t)).collect();
+            let inputs: Vec<Operand<'_>> =
+                work.inputs().iter().filter_map(|&t| self.tensors.get(t)).map(Values::operand).collect();
             let made = work.run(&inputs, &mut self.room)?;
             self.tensors.push(made);
         }

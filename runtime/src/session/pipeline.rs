@@ -30,51 +30,44 @@ pub enum End {
 /// How long a single fetch waits; the device has its own deadline, after which it says so.
 const FETCH: Duration = Duration::from_secs(1);
 
-/// Runs samples `from..to`: `make` gives each input, `take` gets each output, in order. When one of them fails, jobs in
-/// flight are fetched all the same, so that the next run starts clean; outputs of samples before an input that could not
-/// be made are taken.
-pub fn run<'a>(
-    device: &mut Device,
-    jobs: usize,
-    mut samples: std::ops::Range<usize>,
-    make: impl Fn(usize) -> Result<Cow<'a, [u8]>, SessionError>,
-    mut take: impl FnMut(usize, Done) -> Result<(), SessionError>,
-) -> End {
-    let mut next = samples.start;
-    let mut held: Option<Cow<'a, [u8]>> = None;
+/// What goes through a board, sample by sample.
+pub trait Samples {
+    /// The input of a sample: asked for in order, and from one on again after a recovery.
+    fn input(&mut self, sample: usize) -> Result<Cow<'_, [u8]>, SessionError>;
+    /// Takes the output of a sample, in order.
+    fn output(&mut self, sample: usize, done: Done) -> Result<(), SessionError>;
+}
+
+/// Runs some samples. When an input cannot be made or an output not be taken, jobs in flight are fetched all the same, so that the
+/// next run starts clean; outputs of samples before an input that could not be made are taken.
+pub fn run(device: &mut Device, jobs: usize, range: std::ops::Range<usize>, samples: &mut impl Samples) -> End {
+    let (mut given, mut end, mut next) = (range.start, range.end, range.start);
     let (mut not_made, mut not_taken) = (None, None);
     loop {
-        while device.pending() < jobs.max(1) && not_taken.is_none() {
-            let input = match held.take() {
-                Some(input) => input,
-                None => match samples.next().map(&make) {
-                    Some(Ok(input)) => input,
-                    Some(Err(error)) => {
-                        samples.start = samples.end;
-                        not_made = Some(error);
-                        break;
-                    }
-                    None => break,
-                },
-            };
-            let more = !samples.is_empty() && device.pending() + 1 < jobs;
-            let taken = if more { device.enqueue_of_several(&input) } else { device.enqueue(&input) };
-            match taken {
-                Ok(Some(_)) => {}
-                Ok(None) => {
-                    held = Some(input);
+        while device.pending() < jobs.max(1) && not_taken.is_none() && given < end {
+            let more = given + 1 < end && device.pending() + 1 < jobs;
+            let input = match samples.input(given) {
+                Ok(input) => input,
+                Err(error) => {
+                    end = given;
+                    not_made = Some(error);
                     break;
                 }
+            };
+            let taken = if more { device.enqueue_of_several(&input) } else { device.enqueue(&input) };
+            match taken {
+                Ok(Some(_)) => given += 1,
+                Ok(None) => break,
                 Err(error) => return End::Device(error),
             }
         }
-        if device.pending() == 0 && (not_taken.is_some() || held.is_none()) {
+        if device.pending() == 0 && (not_taken.is_some() || given == end) {
             return not_taken.or(not_made).map_or(End::Complete, End::Other);
         }
         let mut values = OutputValues::U8(Vec::new());
         match device.fetch_into(FETCH, &mut values) {
             Ok(Some((_, timing))) if not_taken.is_none() => {
-                not_taken = take(next, Done { values: values.into(), timing }).err();
+                not_taken = samples.output(next, Done { values: values.into(), timing }).err();
                 next += 1;
             }
             Ok(_) => {}

@@ -1,12 +1,12 @@
 //! One call: the batch through the sequences, tensor by tensor.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::around::{Around, HostSide, Inner, host_steps};
 use super::error::SessionError;
-use super::host::{HostWork, Room};
+use super::host::HostWork;
 use super::inputs::Inputs;
 use super::values::{Batch, CallStatistics, ComputedBy, SequenceStatistics, Tensors, Values};
 use super::{Counts, Detail, Loaded, Session};
@@ -90,15 +90,22 @@ impl Session {
     ) -> Result<(), SessionError> {
         let mapping = self.mapping.clone();
         let mut index = 0;
+        // A host sequence that is left to the hardware sequence behind it.
+        let mut before = None;
         while index < mapping.sequences.len() {
             let keep = self.kept(index, wanted);
-            match &mapping.sequences[index] {
-                Sequence::Host(h) => {
+            let next = mapping.sequences.get(index + 1);
+            match (&mapping.sequences[index], next) {
+                (Sequence::Host(_), Some(Sequence::Hardware(_))) if detail == Detail::Outputs => {
+                    before = Some(index);
+                    index += 1;
+                }
+                (Sequence::Host(h), _) => {
                     let start = Instant::now();
                     let mut host = std::mem::take(&mut self.host[index]);
                     let mut outcome = Ok(());
                     for (i, tensors) in samples.iter_mut().enumerate() {
-                        outcome = self.host_steps(&mut host, tensors, None, || inputs.values(first + i));
+                        outcome = host_steps(&mut host, tensors, None, &mut self.room, || inputs.get(first + i));
                         if outcome.is_err() {
                             break;
                         }
@@ -115,26 +122,21 @@ impl Session {
                     super::add_since(&mut statistics.elapsed, start);
                     index += 1;
                 }
-                Sequence::Hardware(h) => {
+                (Sequence::Hardware(h), next) => {
                     if detail == Detail::AllTensors {
                         self.inner_tensors(index, h, inputs, first, samples, run)?;
                     }
-                    let after = match mapping.sequences.get(index + 1) {
-                        Some(Sequence::Host(host)) => Some(host),
-                        _ => None,
-                    };
+                    let after = if let Some(Sequence::Host(host)) = next { Some(host) } else { None };
                     let keep = if after.is_some() { self.kept(index + 1, wanted) } else { keep };
-                    self.hardware_sequence(index, h, after.is_some(), inputs, first, samples, &keep, run)?;
+                    let sides = [before.take(), after.map(|_| index + 1)];
+                    self.hardware_sequence(index, h, sides, inputs, first, samples, &keep, run)?;
                     let by = match h.output {
                         HardwareOutput::Tensor(t) => Some((t, ComputedBy::Board)),
                         HardwareOutput::Slices { .. } => None,
                     };
                     run.by.extend(by);
-                    if let Some(host) = after {
-                        if detail == Detail::AllTensors {
-                            note_host(run, &host.steps);
-                        }
-                        run.statistics.sequences[index + 1].samples += samples.len();
+                    if let (Some(host), Detail::AllTensors) = (after, detail) {
+                        note_host(run, &host.steps);
                     }
                     index += if after.is_some() { 2 } else { 1 };
                 }
@@ -159,57 +161,44 @@ impl Session {
         keep
     }
 
-    /// A hardware sequence, and the host sequence behind it on each sample as it comes.
+    /// A hardware sequence, and those of the host on its sides on each sample as it goes and comes.
     #[expect(clippy::too_many_arguments, reason = "the state of one call; a struct for one use would hide it")]
     fn hardware_sequence(
         &mut self,
         index: usize,
         h: &HardwareSequence,
-        host_follows: bool,
+        sides: [Option<usize>; 2],
         inputs: &Inputs<'_, '_>,
         first: usize,
         samples: &mut [Tensors],
         keep: &BTreeSet<TensorId>,
         run: &mut Run,
     ) -> Result<(), SessionError> {
-        let start = Instant::now();
-        let mut host = if host_follows { std::mem::take(&mut self.host[index + 1]) } else { Vec::new() };
-        let mut room = std::mem::take(&mut self.room);
-        let mut computing = std::time::Duration::ZERO;
-        let needed = keep.contains(&h.input) || host.iter().any(|work| work.inputs().contains(&h.input));
-        let feed = feed(h, inputs, first, samples, needed)?;
+        let (start, count) = (Instant::now(), samples.len());
+        let [before, after] = sides.map(|side| {
+            let steps = side.map(|sequence| std::mem::take(&mut self.host[sequence])).unwrap_or_default();
+            HostSide { steps, computing: Duration::ZERO }
+        });
+        let room = std::mem::take(&mut self.room);
+        let mut around = Around { h, inputs, first, samples, keep, before, after, room, made: None };
         let mut sequence = std::mem::take(&mut run.statistics.sequences[index]);
         let outcome = self.hardware(
             Loaded { sequence: index, upto: None },
             &h.program,
-            samples.len(),
-            |i| feed.get(inputs, first, i),
-            |i, done| {
-                let begin = Instant::now();
-                let tensors = &mut samples[i];
-                let slices = match h.output {
-                    HardwareOutput::Tensor(t) => {
-                        tensors.insert(t, done.values);
-                        None
-                    }
-                    HardwareOutput::Slices { .. } => Some(done.values),
-                };
-                host_steps(&mut host, tensors, slices, &mut room, || inputs.values(first + i))?;
-                tensors.retain(|t| keep.contains(&t), |values| room.keep(values));
-                super::add_since(&mut computing, begin);
-                Ok(())
-            },
+            count,
+            &mut around,
             &mut Counts { sequence: &mut sequence, recoveries: &mut run.statistics.recoveries },
         );
+        let Around { before, after, room, .. } = around;
+        self.room = room;
         super::add_since(&mut sequence.elapsed, start);
         run.statistics.sequences[index] = sequence;
-        if let Feed::Tensor(samples) = feed {
-            samples.into_iter().for_each(|bytes| room.keep(Values::Bytes(bytes)));
-        }
-        self.room = room;
-        if host_follows {
-            self.host[index + 1] = host;
-            run.statistics.sequences[index + 1].computing += computing;
+        for (side, HostSide { steps, computing }) in sides.into_iter().zip([before, after]) {
+            if let Some(side) = side {
+                self.host[side] = steps;
+                run.statistics.sequences[side].computing += computing;
+                run.statistics.sequences[side].samples += count;
+            }
         }
         outcome
     }
@@ -225,21 +214,17 @@ impl Session {
         run: &mut Run,
     ) -> Result<(), SessionError> {
         let prefixes = self.prefixes(index, h)?;
-        let feed = feed(h, inputs, first, samples, true)?;
         for prefix in prefixes.iter() {
             // Streams start anew with every program; the frames before this batch are none of ours (see `Detail`).
             match &prefix.program {
                 Ok(program) => {
                     let mut unused = SequenceStatistics::default();
+                    let (input, tensor) = (h.input, prefix.tensor);
                     self.hardware(
-                        Loaded { sequence: index, upto: Some(prefix.tensor) },
+                        Loaded { sequence: index, upto: Some(tensor) },
                         &program.program,
                         samples.len(),
-                        |i| feed.get(inputs, first, i),
-                        |i, done| {
-                            samples[i].insert(prefix.tensor, done.values);
-                            Ok(())
-                        },
+                        &mut Inner { input, tensor, inputs, first, samples },
                         &mut Counts { sequence: &mut unused, recoveries: &mut run.statistics.recoveries },
                     )?;
                     run.by.insert(prefix.tensor, ComputedBy::Board);
@@ -247,7 +232,7 @@ impl Session {
                 Err(reason) => {
                     let mut host = [HostWork::prepare(&self.model, HostStep::Layer(prefix.tensor - 1))?];
                     for (i, tensors) in samples.iter_mut().enumerate() {
-                        self.host_steps(&mut host, tensors, None, || inputs.values(first + i))?;
+                        host_steps(&mut host, tensors, None, &mut self.room, || inputs.get(first + i))?;
                     }
                     run.by.insert(prefix.tensor, ComputedBy::Host(reason.to_string()));
                 }
@@ -269,87 +254,6 @@ impl Session {
         let made = Arc::new(made);
         self.prefixes.insert(index, made.clone());
         Ok(made)
-    }
-
-    fn host_steps(
-        &mut self,
-        host: &mut [HostWork],
-        tensors: &mut Tensors,
-        slices: Option<Values>,
-        input: impl Fn() -> Result<Values, SessionError>,
-    ) -> Result<(), SessionError> {
-        host_steps(host, tensors, slices, &mut self.room, input)
-    }
-}
-
-/// Runs the steps of a host sequence on one sample. `input` gives the model's input where a step takes it.
-fn host_steps(
-    host: &mut [HostWork],
-    tensors: &mut Tensors,
-    slices: Option<Values>,
-    room: &mut Room,
-    input: impl Fn() -> Result<Values, SessionError>,
-) -> Result<(), SessionError> {
-    for work in host {
-        let values = if work.adds_slices() {
-            match &slices {
-                Some(slices) => work.run(&[slices], room)?,
-                None => work.run(&[], room)?,
-            }
-        } else {
-            for &t in work.inputs() {
-                if t == 0 && tensors.get(0).is_none() {
-                    tensors.insert(0, input()?);
-                }
-            }
-            let taken: Vec<&Values> = work.inputs().iter().filter_map(|t| tensors.get(*t)).collect();
-            work.run(&taken, room)?
-        };
-        tensors.insert(work.output(), values);
-    }
-    Ok(())
-}
-
-/// Inputs of a hardware sequence.
-enum Feed {
-    /// The model's.
-    Model,
-    /// A tensor made before.
-    Tensor(Vec<Vec<u8>>),
-}
-
-/// Tensors are taken out of their samples, unless they are needed afterwards.
-fn feed(
-    h: &HardwareSequence,
-    inputs: &Inputs<'_, '_>,
-    first: usize,
-    samples: &mut [Tensors],
-    needed: bool,
-) -> Result<Feed, SessionError> {
-    if h.input == 0 {
-        return Ok(Feed::Model);
-    }
-    let bytes = |(i, tensors): (usize, &mut Tensors)| {
-        match if needed { tensors.get(h.input).cloned() } else { tensors.remove(h.input) } {
-            Some(Values::Bytes(bytes)) => Ok(bytes),
-            // Potentials only leave a model (`Model::validate`), so this is the input of a sample that has none.
-            _ => inputs.get(first + i).map(Cow::into_owned),
-        }
-    };
-    Ok(Feed::Tensor(samples.iter_mut().enumerate().map(bytes).collect::<Result<_, _>>()?))
-}
-
-impl Feed {
-    fn get<'a, 'b: 'a>(
-        &'a self,
-        inputs: &Inputs<'_, 'b>,
-        first: usize,
-        i: usize,
-    ) -> Result<Cow<'a, [u8]>, SessionError> {
-        match self {
-            Feed::Model => inputs.get(first + i),
-            Feed::Tensor(samples) => Ok(Cow::Borrowed(&samples[i])),
-        }
     }
 }
 

@@ -32,7 +32,24 @@ pub enum Values {
     Words(Vec<i32>),
 }
 
+/// Elements that a step of the host takes, where they are.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// As [`Values::Bytes`].
+    Bytes(&'a [u8]),
+    /// As [`Values::Words`].
+    Words(&'a [i32]),
+}
+
 impl Values {
+    /// To be taken by a step.
+    pub fn operand(&self) -> Operand<'_> {
+        match self {
+            Values::Bytes(v) => Operand::Bytes(v),
+            Values::Words(v) => Operand::Words(v),
+        }
+    }
+
     /// Elements.
     pub fn len(&self) -> usize {
         match self {

@@ -10,11 +10,20 @@ use super::bus::{Bus, HostMemory};
 use super::controller::{Controller, Kind};
 use super::job::{CoreDone, CoreWork, JobError, Passes, Setup, Tamper};
 use super::memory::lock;
+use super::passes::Networks;
 use super::{Chip, JobRecord, Presence};
 use crate::faults::{FaultKind, Occasion};
 
 /// Reports kept for inspection.
 const RECORDS_MAX: usize = 4096;
+
+/// Jobs that were taken from a ring.
+pub struct CoreBatch {
+    /// One at least.
+    pub works: Vec<CoreWork>,
+    /// What all go through, where they can be computed at the same time.
+    pub networks: Option<Arc<Networks>>,
+}
 
 impl Chip {
     /// Resets act when their bits are set; releasing them is the other write (hardware.md 7.2).
@@ -79,18 +88,20 @@ impl Chip {
     /// The next job, and those behind it in its ring that can be computed at the same time, as many as are late counted, `most`
     /// at the most. They are to be finished in this order, and given back one by one; after one that was refused those behind
     /// it never were.
-    pub fn core_batch(&mut self, host: &Arc<dyn HostMemory>, most: usize) -> Vec<CoreWork> {
+    pub fn core_batch(&mut self, host: &Arc<dyn HostMemory>, most: usize) -> Option<CoreBatch> {
         if self.late_jobs() >= most {
             self.catch_up();
         }
         let most = most - self.late_jobs();
-        let mut works: Vec<CoreWork> = self.core_work(host).into_iter().collect();
-        let Some(first) = works.first() else { return works };
-        if !first.side_by_side() {
-            self.catch_up();
-            return works;
-        }
+        let first = self.core_work(host)?;
         let kind = first.kind;
+        let networks = first.networks();
+        let mut works = vec![first];
+        let Some(networks) = networks else {
+            self.catch_up();
+            return Some(CoreBatch { works, networks: None });
+        };
+        self.catch_up_with_others(&networks);
         while works.len() < most {
             self.controllers[kind.index()].busy = false;
             match self.start(kind, host) {
@@ -99,7 +110,7 @@ impl Chip {
             }
         }
         self.controllers[kind.index()].busy = true;
-        works
+        Some(CoreBatch { works, networks: Some(networks) })
     }
 
     fn first_work(&mut self, host: &Arc<dyn HostMemory>) -> Option<CoreWork> {

@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Chip;
-use super::job::{Begun, CoreDone, Foreseen, meet};
+use super::job::{Begun, CoreDone, Foreseen, around, meet};
+use super::passes::Networks;
 use crate::team::Team;
 
 /// Jobs whose outputs are missing.
@@ -17,6 +18,8 @@ pub(super) struct Late {
     team: Arc<Team>,
     /// Device memory that the output of each goes to.
     outputs: VecDeque<Range<u32>>,
+    /// What all go through.
+    networks: Arc<Networks>,
     /// Device memory that weights are read from.
     weights: Vec<Range<u32>>,
 }
@@ -42,16 +45,25 @@ impl Chip {
     /// Whether one of these jobs read what a late one is about to write.
     pub fn read_too_early(&self, jobs: &[Begun]) -> bool {
         let Some(late) = &self.late else { return false };
-        jobs.iter().flat_map(Begun::reads).any(|read| late.before(read.start.into(), read.len()) > 0)
+        let outputs = late.outputs.iter().cloned().reduce(|a, b| around(&a, &b)).unwrap_or_default();
+        let may_meet = |read: &Range<u32>| meet(read, outputs.start.into(), outputs.len());
+        jobs.iter().flat_map(Begun::reads).filter(may_meet).any(|read| late.before(read.start.into(), read.len()) > 0)
     }
 
-    /// Lets the team begin jobs, and ends them. The clock cycles of each. Jobs that were late before are of the same network.
+    /// Waits for jobs that go through other networks.
+    pub(super) fn catch_up_with_others(&mut self, networks: &Networks) {
+        if self.late.as_ref().is_some_and(|late| !late.networks.same(networks)) {
+            self.catch_up();
+        }
+    }
+
+    /// Lets the team begin jobs, and ends them. The clock cycles of each. Jobs that were late before go through the same networks.
     pub fn end_early(&mut self, team: &Arc<Team>, jobs: Vec<Begun>, foreseen: Vec<Foreseen>) -> Vec<u32> {
-        let late = self.late.get_or_insert_with(|| Late {
-            team: team.clone(),
-            outputs: VecDeque::new(),
-            weights: jobs.first().map(Begun::weights).unwrap_or_default(),
-        });
+        if let (None, Some(first)) = (&self.late, jobs.first()) {
+            let (networks, weights) = (first.networks().clone(), first.weights());
+            self.late = Some(Late { team: team.clone(), outputs: VecDeque::new(), networks, weights });
+        }
+        let Some(late) = &mut self.late else { return Vec::new() };
         late.outputs.extend(foreseen.iter().map(|job| job.output.clone()));
         team.begin(jobs);
         foreseen.into_iter().map(|job| self.core_done(job.done)).collect()

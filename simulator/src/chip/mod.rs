@@ -29,9 +29,11 @@ use akida_hal::board::{Bar, Chip as ChipKind};
 use akida_hal::memory_map::{LPDDR_LEN, MEMORY, SRAM_LEN};
 use akida_hal::regs::{epg, pci};
 
+pub use self::core::CoreBatch;
 use crate::faults::{FaultKind, FaultPlan, Faults, Fired, Occasion};
 use crate::mesh::Mesh;
 use crate::spec::SimSpec;
+
 use channel::Channel;
 use config::ConfigSpace;
 use controller::{Controller, Kind};

@@ -6,13 +6,16 @@
 //! read and compared.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 use akida_hal::descriptor;
+use akida_kernels::Bytes;
 
 use super::bus::{Bus, BusError};
-use super::memory::Watch;
-use crate::mesh::Mesh;
+use super::job::JobError;
+use super::memory::{Watch, lock};
+use crate::mesh::{Mesh, MeshInput, MeshInputs, MeshOutput, Network, ReadMemory, TOGETHER};
 
 /// Bytes of meshes that are set aside at most; passes beyond are played anew each time.
 const MOST_BYTES: usize = 256 << 20;
@@ -26,16 +29,83 @@ pub struct Place {
     pub slot: u32,
     /// Descriptors of a pass.
     pub descriptors: u8,
+    /// Bytes of the header before what they read.
+    pub header: usize,
     /// From 0.
     pub pass: usize,
 }
 
-/// What one config descriptor took from memory.
+/// Networks of the passes of a job.
+#[derive(Debug)]
+pub struct Networks {
+    /// One after another, one at least.
+    pub passes: Vec<Arc<Network>>,
+    /// Device memory that they were made of, or that making them again would write to.
+    pub sources: Vec<Range<u32>>,
+    /// Memory between passes that nobody uses.
+    spare: Mutex<Vec<[Bytes; 2]>>,
+}
+
+impl Networks {
+    /// Of one pass or several.
+    pub fn new(passes: Vec<Arc<Network>>, sources: Vec<Range<u32>>) -> Self {
+        Self { passes, sources, spare: Mutex::default() }
+    }
+
+    /// What jobs make, pass by pass.
+    ///
+    /// # Errors
+    /// The first that any of them has.
+    pub fn run(&self, inputs: &[MeshInput<'_>], memory: &dyn ReadMemory) -> Result<Vec<MeshOutput>, JobError> {
+        let [inner @ .., last] = &self.passes[..] else { return Ok(Vec::new()) };
+        if let Some(pass) = inner.iter().position(|network| network.output().bits > 8) {
+            return Err(JobError::Potentials { pass });
+        }
+        let mut room = lock(&self.spare).pop().unwrap_or_default();
+        let [made, next] = &mut room;
+        let mut outputs = Vec::with_capacity(inputs.len());
+        for some in inputs.chunks(self.at_once()) {
+            let given = MeshInputs::Given(some);
+            for (pass, network) in inner.iter().enumerate() {
+                network.run_into(if pass == 0 { given } else { MeshInputs::Made(made) }, memory, next)?;
+                std::mem::swap(made, next);
+            }
+            outputs.extend(last.run_batch(if inner.is_empty() { given } else { MeshInputs::Made(made) }, memory)?);
+        }
+        lock(&self.spare).push(room);
+        Ok(outputs)
+    }
+
+    /// How many jobs go from pass to pass together: as many as find room for their tensors in a second-level cache.
+    fn at_once(&self) -> usize {
+        let between = self.passes[..self.passes.len() - 1].iter().map(|network| network.output().len()).max();
+        between.map_or(usize::MAX, |len| (TOGETHER / len.max(1)).max(1))
+    }
+
+    /// Whether these are the same networks, not only equal ones.
+    pub fn same(&self, other: &Self) -> bool {
+        self.passes.len() == other.passes.len() && self.passes.iter().zip(&other.passes).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    /// The first pass's.
+    pub fn first(&self) -> &Arc<Network> {
+        &self.passes[0]
+    }
+
+    /// The last pass's.
+    pub fn last(&self) -> &Arc<Network> {
+        &self.passes[self.passes.len() - 1]
+    }
+}
+
+/// What one config descriptor took from memory, and gave to it.
 #[derive(Debug)]
 pub struct Source {
-    slot: u32,
-    /// The descriptor, and the track of one that writes.
-    taken: Vec<Taken>,
+    descriptor: Taken,
+    /// The track of one that writes, the header of one that reads.
+    words: Taken,
+    /// What one that reads puts where. It depends on nothing but the pass's tracks before it.
+    gives: Option<(u32, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -67,25 +137,67 @@ impl Taken {
 }
 
 impl Source {
-    /// Reads a descriptor's track of `len` words.
-    pub fn track(bus: &Bus, slot: u32, address: u32, len: usize) -> Result<Self, BusError> {
-        Ok(Self { slot, taken: vec![Taken::new(bus, address, len)?, Taken::new(bus, slot, descriptor::WORDS)?] })
+    /// Reads the `len` words that a descriptor refers to.
+    pub fn new(bus: &Bus, slot: u32, address: u32, len: usize) -> Result<Self, BusError> {
+        let (words, descriptor) = (Taken::new(bus, address, len)?, Taken::new(bus, slot, descriptor::WORDS)?);
+        Ok(Self { descriptor, words, gives: None })
     }
 
-    /// A descriptor that reads: it is to be run again each time.
-    pub fn read(bus: &Bus, slot: u32) -> Result<Self, BusError> {
-        Ok(Self { slot, taken: vec![Taken::new(bus, slot, descriptor::WORDS)?] })
+    /// With what its descriptor, which reads, puts to an address.
+    pub fn giving(self, address: u32, bytes: Vec<u8>) -> Self {
+        Self { gives: Some((address, bytes)), ..self }
     }
 
     /// Whether its descriptor reads.
     pub fn is_read(&self) -> bool {
-        self.taken.len() == 1
+        self.gives.is_some()
     }
 
-    /// The track, or the descriptor of one that reads.
+    /// What the descriptor refers to.
     pub fn words(&self) -> &[u32] {
-        &self.taken[0].words
+        &self.words.words
     }
+
+    fn holds(&mut self, bus: &Bus) -> bool {
+        self.descriptor.holds(bus) && self.words.holds(bus)
+    }
+
+    /// Puts what it reads to where it goes, unless it is there.
+    fn give(&self, bus: &Bus) -> Result<(), BusError> {
+        let Some((address, bytes)) = &self.gives else { return Ok(()) };
+        let mut there = [0; FEW];
+        if let Some(there) = there.get_mut(..bytes.len())
+            && bus.memory.read(*address, there).is_ok()
+            && there == bytes
+        {
+            return Ok(());
+        }
+        bus.write(*address, bytes)
+    }
+
+    /// Memory it depends on and writes to.
+    fn ranges(&self) -> impl Iterator<Item = Range<u32>> {
+        let range = |address: u32, len: usize| address..address.saturating_add(len as u32);
+        let gives = self.gives.as_ref().map(|(address, bytes)| range(*address, bytes.len()));
+        let taken = [&self.descriptor, &self.words].map(|t| range(t.address, t.words.len() * 4));
+        taken.into_iter().chain(gives)
+    }
+}
+
+/// Bytes of a register that is read, with an output header.
+const FEW: usize = 64;
+
+/// Sorted, neighbours as one.
+fn joined(mut ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
+    ranges.sort_by_key(|r| r.start);
+    let mut joined: Vec<Range<u32>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 #[derive(Debug)]
@@ -101,25 +213,69 @@ pub struct PassStore {
     played: HashMap<Place, Played>,
     /// Whose mesh the chip's is, as long as it was written to so often.
     current: Option<(Place, u64)>,
+    /// Networks of jobs with these passes, as long as all hold.
+    networks: Option<(Vec<Place>, Arc<Networks>)>,
 }
 
 impl PassStore {
-    /// Puts a pass's mesh into the chip's place, if it was set aside and its tracks are what they were. The slots of descriptors
-    /// that read are returned: these are to be run.
-    pub fn bring(&mut self, place: Place, mesh: &mut Mesh, bus: &Bus) -> Option<Vec<u32>> {
+    /// Does what playing a pass would do, if its mesh was set aside and its tracks are what they were: that is put into the chip's
+    /// place, and what its descriptors read to where it goes.
+    ///
+    /// # Errors
+    /// Where that does not answer.
+    pub fn bring(&mut self, place: Place, mesh: &mut Mesh, bus: &Bus) -> Result<bool, BusError> {
         let current = self.current(mesh);
-        let played = self.played.get_mut(&place)?;
-        let there = current == Some(place) || played.mesh.is_some();
-        if !there || !played.sources.iter_mut().flat_map(|s| &mut s.taken).all(|t| t.holds(bus)) {
-            self.played.remove(&place);
-            return None;
+        if !self.holds(place, current, bus) {
+            return Ok(false);
         }
-        let reads = played.sources.iter().filter(|s| s.is_read()).map(|s| s.slot).collect();
-        if let Some(next) = played.mesh.take() {
+        if let Some(next) = self.played.get_mut(&place).and_then(|played| played.mesh.take()) {
             self.replace(mesh, next, current);
         }
         self.current = Some((place, mesh.writes()));
-        Some(reads)
+        self.played.get(&place).into_iter().flat_map(|p| &p.sources).try_for_each(|source| source.give(bus))?;
+        Ok(true)
+    }
+
+    /// Whether a pass was played, its mesh is here and its tracks are what they were; else it is forgotten.
+    fn holds(&mut self, place: Place, current: Option<Place>, bus: &Bus) -> bool {
+        let Some(played) = self.played.get_mut(&place) else { return false };
+        let there = current == Some(place) || played.mesh.is_some();
+        let holds = there && played.sources.iter_mut().all(|source| source.holds(bus));
+        if !holds {
+            self.forget(place);
+        }
+        holds
+    }
+
+    /// Does what playing all passes of a job and then the first one again would do, where that is known and leaves the chip's mesh as
+    /// it is; gives the networks they make.
+    pub fn networks(&mut self, places: &[Place], mesh: &mut Mesh, bus: &Bus) -> Option<Arc<Networks>> {
+        let current = self.current(mesh)?;
+        if places.first() != Some(&current) || !places.iter().all(|place| self.holds(*place, Some(current), bus)) {
+            return None;
+        }
+        let played = |place| self.played.get(place).into_iter().flat_map(|p| &p.sources);
+        places.iter().flat_map(played).try_for_each(|source| source.give(bus)).ok()?;
+        if let Some((of, networks)) = &self.networks
+            && of == places
+        {
+            return Some(networks.clone());
+        }
+        let mut passes = Vec::with_capacity(places.len());
+        for place in places {
+            let played = self.played.get_mut(place)?;
+            let network = played.mesh.as_mut().unwrap_or(&mut *mesh).network().ok()?;
+            passes.push(Some(network).filter(|n| !n.keeps_frames())?);
+        }
+        let sources = self.played.values().flat_map(|p| &p.sources).flat_map(Source::ranges).collect();
+        let networks = Arc::new(Networks::new(passes, joined(sources)));
+        self.networks = Some((places.to_vec(), networks.clone()));
+        Some(networks)
+    }
+
+    fn forget(&mut self, place: Place) {
+        self.played.remove(&place);
+        self.networks = None;
     }
 
     /// Sets the chip's mesh aside for a new one.
@@ -135,6 +291,7 @@ impl PassStore {
         if (kept + 1) * mesh.bytes() > MOST_BYTES {
             return;
         }
+        self.networks = None;
         self.played.insert(place, Played { sources, mesh: None });
         self.current = Some((place, mesh.writes()));
     }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use akida_hal::format::FormatType;
+use akida_hal::format::{CnpEvent, FnpEvent, FormatType};
 use akida_hal::np::OutputFormat;
 use akida_kernels::Bytes;
 
+use super::MeshError;
 use crate::chip::memory::Watch;
 
 /// A job's input.
@@ -18,6 +19,15 @@ pub enum MeshInput<'a> {
     CnpEvents(&'a [u32]),
     /// Two words per event: linear index (hardware.md 12.1: column-major), value | polarity << 31.
     FnpEvents(&'a [u32]),
+}
+
+/// Inputs of several jobs.
+#[derive(Clone, Copy, Debug)]
+pub enum MeshInputs<'a> {
+    /// As DMAs carry them.
+    Given(&'a [MeshInput<'a>]),
+    /// Bytes of all that another network made, one job's behind the other's.
+    Made(&'a [u8]),
 }
 
 /// Shape and width of what goes in or out.
@@ -35,6 +45,63 @@ impl Port {
     /// Elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Whether all that leaves another port can go in here.
+    pub fn takes(&self, other: &Self) -> bool {
+        let range = |port: &Self| if port.signed { (port.bits - 1, true) } else { (port.bits, false) };
+        let ((bits, signed), (others, negative)) = (range(self), range(other));
+        // Bytes are all values of 8 bits.
+        self.len() == other.len() && other.bits <= 8 && (self.bits == 8 || others <= bits && (signed || !negative))
+    }
+
+    /// Puts the values of events, of an FNP or a CNP, where they belong among elements in (height, width, channels) order. One outside
+    /// the shape is none: an input without events sends such a one (hardware.md 12.1).
+    pub fn place_events(&self, events: &[[u32; 2]], fnp: bool, into: &mut [u8]) {
+        let [height, width, channels] = self.shape;
+        if fnp {
+            for event in events.iter().map(|words| FnpEvent::decode(*words)) {
+                let index = event.index as usize;
+                let (row, column, channel) = (index % height, index / height % width, index / height / width);
+                if channel < channels {
+                    into[(row * width + column) * channels + channel] = event.value as u8;
+                }
+            }
+            return;
+        }
+        // Those of a position come one after another.
+        let (mut word, mut position) = (None, &mut [][..]);
+        for words in events {
+            let event = CnpEvent::decode(*words);
+            if word != Some(words[0]) {
+                let (row, column) = (usize::from(event.first), usize::from(event.second));
+                let first = (row * width + column) * channels;
+                let inside = row < height && column < width;
+                position = if inside { &mut into[first..first + channels] } else { &mut [] };
+                word = Some(words[0]);
+            }
+            if let Some(element) = position.get_mut(usize::from(event.channel)) {
+                *element = event.value;
+            }
+        }
+    }
+
+    /// Refuses what no element of so many bits can be.
+    pub fn check(&self, bytes: &[u8]) -> Result<(), MeshError> {
+        let (low, high) = if self.signed {
+            (-(1i16 << (self.bits - 1)), (1i16 << (self.bits - 1)) - 1)
+        } else {
+            (0, (1i16 << self.bits) - 1)
+        };
+        let value = |b: u8| if self.signed { i16::from(b.cast_signed()) } else { i16::from(b) };
+        // Bytes are all values of 8 bits.
+        if self.bits == 8 {
+            return Ok(());
+        }
+        match bytes.iter().position(|&b| !(low..=high).contains(&value(b))) {
+            None => Ok(()),
+            Some(index) => Err(MeshError::InputValue { index, value: value(bytes[index]), bits: self.bits }),
+        }
     }
 
     /// Never true: a network makes something.

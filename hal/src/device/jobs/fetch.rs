@@ -36,13 +36,9 @@ impl Jobs {
                 return Ok(None);
             }
             self.submit(transport)?;
-            let finished = self.wait(transport, wait)?;
+            let finished = self.finished(transport, wait)?;
             if finished == 0 {
                 return Ok(None);
-            }
-            self.controller.write(transport, dma::MONITOR_CONTROL, self.monitor | dma::Monitor::STATUS_CLEAR.bits())?;
-            if self.multi_pass && self.check {
-                self.controller.check_cleared(transport, MonitorStatus::BURST)?;
             }
             self.arrive(transport, finished)?;
         }
@@ -50,16 +46,34 @@ impl Jobs {
         let begin = transport.now();
         self.hand_out(transport, front.slot, front.job, values)?;
         self.pending.pop_front();
-        (self.arrived, self.submitted) = (self.arrived - 1, self.submitted - 1);
+        (self.arrived, self.started, self.moved) = (self.arrived - 1, self.started - 1, self.moved - 1);
+        self.ended = self.ended.saturating_sub(1);
         let copy_out = front.copy_out + transport.now().saturating_sub(begin);
         Ok(Some((front.job, JobTiming { copy_in: front.copy_in, run: front.run, copy_out })))
+    }
+
+    /// How many of the oldest jobs are over, waiting for at most `wait`; what told of them is cleared.
+    fn finished(&mut self, transport: &dyn Transport, wait: Duration) -> Result<usize> {
+        if self.ended > 0 {
+            return Ok(self.ended);
+        }
+        let finished = self.wait(transport, wait)?;
+        if finished > 0 && self.multi_pass {
+            self.end_one(transport)?;
+            self.go_on(transport)?;
+            return Ok(self.ended);
+        }
+        if finished > 0 {
+            self.clear_status(transport)?;
+        }
+        Ok(finished)
     }
 
     /// How many of the oldest jobs are waited for: all of their group while the device has more to do after them, else one.
     fn wanted(&self) -> usize {
         let Some(front) = self.pending.front() else { return 0 };
         let to_end = self.to_group_end(front.slot);
-        if self.submitted > to_end { to_end } else { 1 }
+        if self.started > to_end { to_end } else { 1 }
     }
 
     /// Slots from this one to the end of its group.
@@ -130,7 +144,7 @@ impl Jobs {
         let Some(front) = self.pending.front() else { return Ok((status, 0)) };
         // Jobs end in order: the last processed one tells of all before it, modulo 2^16.
         let ahead = usize::from((dma::STATUS_JOB.get(status) as u16).wrapping_sub(front.job.0));
-        Ok((status, if ahead < self.submitted { ahead + 1 } else { 0 }))
+        Ok((status, if ahead < self.started { ahead + 1 } else { 0 }))
     }
 
     fn timed_out(&self, transport: &dyn Transport, last: u32) -> Error {

@@ -4,31 +4,37 @@
 //! the guest. So jobs go to the device in groups while it has others to work on, each group in one DMA list, handed over with
 //! one write, and outputs come back in groups. Lists of the same group are the same each time round, and are not written
 //! again ([`crate::transport`]).
+//!
+//! A device with a program of several passes takes one job at a time, since where its output goes is in a register. Inputs of the
+//! next ones are brought to it meanwhile, and each is started as soon as the one before it is seen to be over.
 
 mod fetch;
+mod start;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
-use super::controller::{Controller, EVENT, End, HRC, Ring, bytes, compare};
+use super::controller::{Controller, EVENT, End, HRC, Ring, bytes};
 use super::memory::DeviceMemory;
 use super::options::{Completion, DeviceOptions, Verify};
 use crate::descriptor::{EventDescriptor, HrcDescriptor, JobHeader, JobId};
 use crate::dma::DmaBuffer;
-use crate::format::{self, EVENT_BYTES, HEADER_BYTES};
+use crate::format::{EVENT_BYTES, HEADER_BYTES, InputEvents};
 use crate::mesh::Version;
 use crate::program::{InputKind, InputPort, OutputKind, OutputPort};
 use crate::regs::dma::{self, BufferEnd, Monitor, Replay};
-use crate::transport::{Segment, Transport};
+use crate::transport::Transport;
 use crate::{Error, Result};
 
-/// Jobs in flight, single pass.
+/// Jobs that are taken and not fetched.
 pub const MAX_BATCH: usize = 16;
 
 /// Most bytes of host memory that jobs in groups take for inputs, and as many for outputs; with larger ones jobs go alone.
 const STAGING: usize = 4 << 20;
+/// Several passes: as many jobs at least, whatever their size.
+const FEW: usize = 4;
 /// Bytes of inputs that are worth a start of their own: copying them takes a processor about as long as a list and a doorbell
 /// (some 5 microseconds; ours).
 const STARTED_ALONE: usize = 32 << 10;
@@ -75,11 +81,14 @@ pub struct Jobs {
     events: Vec<u32>,
     /// Slots that go to the device together.
     group: usize,
-    /// In order: `arrived` whose outputs are in host memory, then up to `submitted` those that the device has, then those that
-    /// wait in staging memory.
+    /// In order: `arrived` whose outputs are in host memory, then up to `started` those that the device was told of, up to `moved`
+    /// those whose inputs it has, and those that wait in staging memory.
     pending: VecDeque<Pending>,
     arrived: usize,
-    submitted: usize,
+    started: usize,
+    moved: usize,
+    /// Several passes: how many of the oldest are known to be over.
+    ended: usize,
     next_slot: usize,
     last: JobId,
     /// The ring slot handed over last; none was yet when `fresh`.
@@ -117,8 +126,34 @@ fn payload_bytes(port: &OutputPort) -> usize {
     }
 }
 
+/// Device memory of jobs.
+struct Places {
+    ring: Ring,
+    inputs: Vec<u32>,
+    outputs: Vec<u32>,
+}
+
+impl Places {
+    /// A ring and buffers of `[input, output]` bytes for so many jobs.
+    fn new(
+        memory: &mut DeviceMemory,
+        board: &str,
+        controller: Controller,
+        jobs: usize,
+        [input, output]: [usize; 2],
+    ) -> Result<Self> {
+        // More than jobs in flight: the controller stops where current equals last, so a full lap would look like none. Twice as
+        // many, so that slots of ring and buffers stay in step.
+        let slots = (2 * jobs as u32).max(dma::MIN_SLOTS);
+        let base = memory.allocate(board, "the input ring", controller.ring_bytes(slots))?;
+        let mut buffers = |what, len| (0..jobs).map(|_| memory.allocate(board, what, len)).collect::<Result<_>>();
+        let (inputs, outputs) = (buffers("inputs", input)?, buffers("outputs", output)?);
+        Ok(Self { ring: Ring { base, slots }, inputs, outputs })
+    }
+}
+
 impl Jobs {
-    /// Makes rings and buffers for up to `wanted` jobs in flight and sets the input DMA up.
+    /// Makes rings and buffers for up to `wanted` jobs in flight, as many as device memory has room for, and sets the input DMA up.
     pub fn new(
         transport: &dyn Transport,
         memory: &mut DeviceMemory,
@@ -131,21 +166,32 @@ impl Jobs {
         let board = transport.identity().to_string();
         let multi_pass = passes > 1;
         let verify = options.verify >= Verify::Jobs;
-        let jobs = wanted.clamp(1, if multi_pass || verify { 1 } else { MAX_BATCH });
         let (controller, other) = match input.kind {
             InputKind::Dense => (HRC, EVENT),
             InputKind::CnpEvents | InputKind::FnpEvents => (EVENT, HRC),
         };
-        // More than jobs in flight: the controller stops where current equals last, so a full lap would look like none. Twice as
-        // many, so that slots of ring and buffers stay in step.
-        let slots = (2 * jobs as u32).max(dma::MIN_SLOTS);
-        let base = memory.allocate(&board, "the input ring", controller.ring_bytes(slots))?;
-        let ring = Ring { base, slots };
+        let replay = if multi_pass {
+            let generated = memory.allocate(&board, "generated descriptors", 2 * passes * controller.slot as usize)?;
+            Some((generated, memory.allocate(&board, "scratch output", 4)?))
+        } else {
+            None
+        };
         let (in_bytes, payload) = (input_bytes(input), payload_bytes(output));
         let output_bytes = HEADER_BYTES + payload;
-        let mut buffers = |what, len| (0..jobs).map(|_| memory.allocate(&board, what, len)).collect::<Result<Vec<_>>>();
-        let inputs = buffers("inputs", in_bytes)?;
-        let outputs = buffers("outputs", output_bytes)?;
+        // One at a time is worked on: of large inputs more than a few only take memory, and the processor's cache.
+        let few = (STAGING / in_bytes.max(1)).clamp(FEW, MAX_BATCH);
+        let most = if multi_pass { few } else { MAX_BATCH };
+        let mut jobs = wanted.clamp(1, if verify { 1 } else { most });
+        let mark = memory.mark();
+        let Places { ring, inputs, outputs } = loop {
+            match Places::new(memory, &board, controller, jobs, [in_bytes, output_bytes]) {
+                Err(Error::DeviceMemory { .. }) if jobs > 1 => {
+                    memory.release(&mark);
+                    jobs /= 2;
+                }
+                places => break places?,
+            }
+        };
 
         let check = options.verify >= Verify::Program;
         controller.init(transport, ring, End::Outbound, Monitor::TIMER, check)?;
@@ -163,9 +209,7 @@ impl Jobs {
         let end = if multi_pass { BufferEnd::Outbound } else { BufferEnd::Inbound };
         controller.set_buffer_end(transport, end, check)?;
         other.set_buffer_end(transport, end, check)?;
-        if multi_pass {
-            let generated = memory.allocate(&board, "generated descriptors", 2 * passes * controller.slot as usize)?;
-            let scratch = memory.allocate(&board, "scratch output", 4)?;
+        if let Some((generated, scratch)) = replay {
             init_multi_pass(transport, controller, passes as u32, generated, scratch, check)?;
         }
         let (in_stride, out_stride) = (in_bytes.next_multiple_of(STRIDE), output_bytes.next_multiple_of(STRIDE));
@@ -173,7 +217,7 @@ impl Jobs {
         let (group, staged) = if grouped { (jobs.div_ceil(2), jobs) } else { (1, 1) };
         let no_header = staged * in_stride;
         let descriptors = no_header + STRIDE;
-        let stage_in = transport.allocate(descriptors + controller.ring_bytes(slots))?;
+        let stage_in = transport.allocate(descriptors + controller.ring_bytes(ring.slots))?;
         let stage_out = transport.allocate(staged * out_stride)?;
         let monitor = controller.read(transport, dma::MONITOR_CONTROL)? & !Monitor::STATUS_CLEAR.bits();
         let last = JobId(dma::STATUS_JOB.get(controller.read(transport, dma::DESCRIPTOR_STATUS)?) as u16);
@@ -199,10 +243,12 @@ impl Jobs {
             group,
             pending: VecDeque::with_capacity(jobs),
             arrived: 0,
-            submitted: 0,
+            started: 0,
+            moved: 0,
+            ended: 0,
             next_slot: 0,
             last,
-            last_ring: slots - 1,
+            last_ring: ring.slots - 1,
             fresh: true,
             running: false,
             monitor,
@@ -237,86 +283,19 @@ impl Jobs {
         }
         let begin = transport.now();
         let (job, slot) = (self.last.next(), self.next_slot);
-        let ring_slot = (self.last_ring + 1 + self.staged() as u32) % self.ring.slots;
+        let ring_slot = self.ring_slot(self.pending.len());
         let len = self.stage(transport, job, slot, ring_slot, input)?;
         let now = transport.now();
         let copy_in = now.saturating_sub(begin);
         self.pending.push_back(Pending { job, slot, len, started: now, copy_in, ..Pending::default() });
         self.last = job;
         self.next_slot = (slot + 1) % self.capacity();
-        let idle = self.submitted == self.arrived;
+        let idle = self.started == self.over();
         let worth_it = !more || self.staged() * self.in_stride >= STARTED_ALONE;
         if idle && worth_it || self.next_slot.is_multiple_of(self.group) {
             self.submit(transport)?;
         }
         Ok(Some(job))
-    }
-
-    /// Jobs that wait in host memory.
-    fn staged(&self) -> usize {
-        self.pending.len() - self.submitted
-    }
-
-    /// Where a slot is in staging memory.
-    fn staging(&self, slot: usize) -> usize {
-        if self.group > 1 { slot } else { 0 }
-    }
-
-    /// Moves all staged jobs to the device in one transfer and hands them over with one write.
-    fn submit(&mut self, transport: &dyn Transport) -> Result<()> {
-        let jobs: Vec<Pending> = self.pending.range(self.submitted..).copied().collect();
-        let Some(first) = jobs.first().copied() else { return Ok(()) };
-        let begin = transport.now();
-        let first_ring = (self.last_ring + 1) % self.ring.slots;
-        let segment = |offset, address, len| Segment { buffer: &self.stage_in, offset, address, len };
-        // Inputs, then headers that no finished job has, then the descriptors that make all that matter.
-        let inputs = jobs.iter().map(|j| {
-            // Of events there are more or fewer: as long as that saves little, all of the buffer goes, so that the list stays.
-            let whole =
-                self.group > 1 && (self.input.kind == InputKind::Dense || self.in_stride <= fetch::WHOLE_EVENTS);
-            let len = if whole { self.in_stride } else { j.len };
-            segment(self.staging(j.slot) * self.in_stride, self.inputs[j.slot], len)
-        });
-        let headers = jobs.iter().map(|j| segment(self.no_header, self.outputs[j.slot], HEADER_BYTES));
-        let bytes = self.controller.slot as usize;
-        let descriptors = (0..jobs.len() as u32).map(|i| {
-            let ring_slot = (first_ring + i) % self.ring.slots;
-            let offset = self.descriptors + ring_slot as usize * bytes;
-            segment(offset, self.ring.base + ring_slot * self.controller.slot, self.descriptor_bytes)
-        });
-        let segments: Vec<_> = inputs.chain(headers).chain(descriptors).collect();
-        transport.write_from(&segments)?;
-        if self.verify {
-            for s in &segments {
-                let (mut wrote, mut read) = (vec![0; s.len], vec![0; s.len]);
-                s.buffer.read(s.offset, &mut wrote)?;
-                transport.read(s.address, &mut read)?;
-                compare(transport, s.address, &wrote, &read)?;
-            }
-        }
-        if !self.running {
-            self.other.run(transport, false)?;
-            self.controller.run(transport, true)?;
-            self.running = true;
-        }
-        if self.multi_pass {
-            self.controller.write(transport, dma::REPLAY_OUTPUT, self.outputs[first.slot])?;
-        }
-        let started = transport.now();
-        let last = (first_ring + jobs.len() as u32 - 1) % self.ring.slots;
-        let before = if self.fresh { dma::LAST_AFTER_RESET } else { self.last_ring };
-        self.controller.hand_over(transport, before, last)?;
-        (self.last_ring, self.fresh) = (last, false);
-        if self.submitted == self.arrived {
-            self.finished = started;
-        }
-        let share = started.saturating_sub(begin) / jobs.len() as u32;
-        for job in self.pending.range_mut(self.submitted..) {
-            job.started = started;
-            job.copy_in += share;
-        }
-        self.submitted = self.pending.len();
-        Ok(())
     }
 
     /// Puts an input and its descriptor into staging memory; returns the input's length.
@@ -341,19 +320,22 @@ impl Jobs {
                 self.stage_in.write(descriptor_at, &bytes(&words))?;
                 return Ok(input.len());
             }
-            InputKind::CnpEvents => format::cnp_events(self.input.shape, input, &mut self.events),
-            InputKind::FnpEvents => format::fnp_events(self.input.shape, input, &mut self.events),
+            InputKind::CnpEvents => InputEvents::cnp(self.input.shape, input),
+            InputKind::FnpEvents => InputEvents::fnp(self.input.shape, input),
         };
-        let events = events.map_err(|source| Error::Format { board: board(), job: job.0, source })?;
-        let len = events.len() * 4;
-        match cfg!(target_endian = "little") {
-            true => self.stage_in.write(at, events.as_bytes())?,
-            false => self.stage_in.write(at, &bytes(events))?,
+        let mut events = events.map_err(|source| Error::Format { board: board(), job: job.0, source })?;
+        let mut len = 0;
+        while let Some(row) = events.next_row(&mut self.events) {
+            match cfg!(target_endian = "little") {
+                true => self.stage_in.write(at + len, row.as_bytes())?,
+                false => self.stage_in.write(at + len, &bytes(row))?,
+            }
+            len += row.len() * 4;
         }
         let descriptor = EventDescriptor {
             header: JobHeader::new(job),
             input: source,
-            input_words: events.len() as u32,
+            input_words: (len / 4) as u32,
             output,
             learn_class: 0,
             mode: 0,

@@ -6,13 +6,14 @@ use akida_hal::descriptor::{ConfigDescriptor, Direction};
 use akida_hal::packet::{self, PacketError, PacketHeader};
 use akida_hal::regs::dma;
 
-use super::output::sum;
+use super::output::{header_bytes, sum};
 use super::{CoreWork, JobError};
+use crate::chip::bus::Bus;
 use crate::chip::controller::Completed;
 use crate::chip::memory::lock;
-use crate::chip::passes::{PassStore, Place, Source};
+use crate::chip::passes::{Networks, PassStore, Place, Source};
 use crate::chip::regmap::RegMap;
-use crate::mesh::MeshError;
+use crate::mesh::{Mesh, MeshError};
 
 /// The config DMA as a multi-pass job drives it.
 pub struct Passes {
@@ -22,6 +23,8 @@ pub struct Passes {
     pub slot: u32,
     /// Descriptors of one pass.
     pub descriptors: u8,
+    /// Bytes of the header it writes before what it reads.
+    pub header: usize,
     /// Whether the mesh is reset between passes.
     pub reset_mesh: bool,
     /// Passes that were played before.
@@ -35,13 +38,20 @@ impl Passes {
             ring: registers.get(dma::RING_BASE),
             slot: dma::SLOT_SIZE.get(registers.get(dma::RING_SIZE)).max(1) * 32,
             descriptors: (dma::BURST_DESCRIPTORS.get(registers.get(dma::REPLAY_BURST)) as u8).max(1),
+            header: header_bytes(registers.get(dma::CONTROL)),
             reset_mesh,
             store,
         }
     }
 
+    /// Networks of a job with so many passes, whose meshes are known.
+    pub fn networks(&self, count: usize, mesh: &mut Mesh, bus: &Bus) -> Option<Arc<Networks>> {
+        let places: Vec<Place> = (0..count).map(|pass| self.place(pass)).collect();
+        self.reset_mesh.then(|| lock(&self.store).networks(&places, mesh, bus))?
+    }
+
     fn place(&self, pass: usize) -> Place {
-        Place { ring: self.ring, slot: self.slot, descriptors: self.descriptors, pass }
+        Place { ring: self.ring, slot: self.slot, descriptors: self.descriptors, header: self.header, pass }
     }
 
     fn descriptor(&self, index: usize) -> u32 {
@@ -58,47 +68,42 @@ impl CoreWork {
     /// One config descriptor. What it takes from memory is noted, where a list is given and that is all there is to it.
     pub(super) fn config(&self, slot: u32, sources: &mut Option<Vec<Source>>) -> Result<Completed, JobError> {
         let descriptor = ConfigDescriptor::decode(&self.descriptor(slot)?)?;
-        let (at, len) = (descriptor.input, usize::from(descriptor.input_words));
-        let mut words = match (descriptor.direction, sources.as_mut()) {
-            (Direction::Write, Some(noted)) => {
-                // A read before it may have seen what this changes.
-                let reads = noted.iter().any(Source::is_read);
-                let source = Source::track(&self.bus, slot, at, len)?;
-                let words = source.words().to_vec();
-                if reads {
-                    *sources = None
-                } else {
-                    noted.push(source)
-                }
-                words
-            }
-            (Direction::Read, Some(noted)) => {
-                noted.push(Source::read(&self.bus, slot)?);
-                self.bus.read_words(at, len)?
-            }
-            (_, None) => self.bus.read_words(at, len)?,
-        };
-        let checksum = sum(&words);
-        let read = match descriptor.direction {
-            Direction::Write => {
-                if let Some((at, bits)) = self.tamper.packet
-                    && !words.is_empty()
-                {
-                    let at = at as usize % words.len();
-                    words[at] ^= bits;
-                }
-                self.play(&words)?;
-                Vec::new()
-            }
-            Direction::Read => self.read_back(&words)?,
-        };
-        if descriptor.direction == Direction::Read && !read.is_empty() {
-            self.write_read_back(descriptor.output, &read)?;
+        let (at, len, output) = (descriptor.input, usize::from(descriptor.input_words), descriptor.output);
+        let reads = descriptor.direction == Direction::Read;
+        // A read before it may have seen what this changes.
+        if !reads && sources.as_ref().is_some_and(|noted| noted.iter().any(Source::is_read)) {
+            *sources = None;
         }
-        // What the mesh got counts, not what was in memory.
-        let checksum = if descriptor.direction == Direction::Write { sum(&words) } else { checksum };
+        let source = if sources.is_some() { Some(Source::new(&self.bus, slot, at, len)?) } else { None };
+        let mut words = match &source {
+            Some(source) => source.words().to_vec(),
+            None => self.bus.read_words(at, len)?,
+        };
+        if !reads {
+            if let Some((at, bits)) = self.tamper.packet
+                && !words.is_empty()
+            {
+                let at = at as usize % words.len();
+                words[at] ^= bits;
+            }
+            self.play(&words)?;
+            if let (Some(noted), Some(source)) = (sources, source) {
+                noted.push(source);
+            }
+            // What the mesh got counts, not what was in memory.
+            return Ok(self.completed(at, descriptor.input_words.into(), sum(&words), output, &[]));
+        }
+        let read = self.read_back(&words)?;
+        let gives = if read.is_empty() { Vec::new() } else { self.framed_read_back(&read) };
+        if !gives.is_empty() {
+            self.live()?;
+            self.bus.write(output, &gives)?;
+        }
+        if let (Some(noted), Some(source)) = (sources, source) {
+            noted.push(source.giving(output, gives));
+        }
         let bytes: Vec<u8> = read.iter().flat_map(|w| w.to_le_bytes()).collect();
-        Ok(self.completed(descriptor.input, descriptor.input_words.into(), checksum, descriptor.output, &bytes))
+        Ok(self.completed(at, descriptor.input_words.into(), sum(&words), output, &bytes))
     }
 
     /// Gives the packets of a track to the mesh, up to the first one that is wrong.
@@ -130,15 +135,13 @@ impl CoreWork {
     }
 
     /// With the output header on, the older engine finds the length in bits 15..0 of its first word.
-    fn write_read_back(&self, output: u32, words: &[u32]) -> Result<(), JobError> {
-        let header = self.header_bytes();
-        let mut bytes = vec![0; header];
+    fn framed_read_back(&self, words: &[u32]) -> Vec<u8> {
+        let mut bytes = vec![0; self.passes.as_ref().map_or(self.header_bytes(), |passes| passes.header)];
         if let Some(first) = bytes.first_chunk_mut::<4>() {
             *first = (words.len() as u32 & 0xffff).to_le_bytes();
         }
         bytes.extend(words.iter().flat_map(|w| w.to_le_bytes()));
-        self.live()?;
-        Ok(self.bus.write(output, &bytes)?)
+        bytes
     }
 
     /// Plays one pass's descriptors.
@@ -168,11 +171,8 @@ impl CoreWork {
             let mut mesh = lock(&self.mesh);
             self.live()?;
             let mut store = lock(&passes.store);
-            if sources.is_some()
-                && let Some(reads) = store.bring(place, &mut mesh, &self.bus)
-            {
-                drop((mesh, store));
-                return reads.into_iter().try_for_each(|slot| self.config(slot, &mut None).map(drop));
+            if sources.is_some() && store.bring(place, &mut mesh, &self.bus)? {
+                return Ok(());
             }
             store.clear_mesh(&mut mesh);
         }

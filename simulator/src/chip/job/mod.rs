@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use akida_hal::descriptor::{self, DescriptorError, EventDescriptor, HrcDescriptor, JobHeader};
-use akida_hal::format::{FormatType, OutputHeader};
+use akida_hal::format::{EVENT_BYTES, FormatType, OutputHeader};
 use akida_hal::packet::PacketError;
 use akida_hal::regs::dma;
 
@@ -18,10 +18,10 @@ use super::bus::{Bus, BusError};
 use super::controller::{Completed, Kind};
 use super::memory::{Watch, lock};
 use super::regmap::RegMap;
-use crate::mesh::{Elements, MemoryFault, Mesh, MeshError, MeshInput, MeshOutput, Network, ReadMemory};
+use crate::mesh::{Elements, MemoryFault, Mesh, MeshError, MeshInput, MeshOutput, Network, Port, ReadMemory};
 pub use config::Passes;
 use output::{sum, sum_bytes};
-pub use together::{Begun, Computed, Foreseen, meet};
+pub use together::{Begun, Computed, Foreseen, around, meet};
 
 /// Largest input of one job. Ours: a 2^32-byte row times 65535 rows can be described, and does not exist.
 const INPUT_MAX: u64 = 64 << 20;
@@ -110,6 +110,7 @@ impl Setup {
 #[derive(Debug, Default)]
 pub struct Buffers {
     input: Vec<u8>,
+    /// Events of the input, unless they are in their places in `input`.
     events: Vec<u32>,
     output: Vec<u8>,
 }
@@ -193,11 +194,18 @@ impl ReadMemory for Weights<'_> {
     }
 }
 
+/// FNP events have their polarity bit set, which is no bit of a CNP event.
+fn of_fnp(events: &[u32]) -> bool {
+    events.get(1).is_some_and(|w| w >> 31 != 0)
+}
+
+/// Bytes of events that are looked at together: they stay in a first-level cache.
+const EVENTS: usize = 8 << 10;
+
 impl Buffers {
-    /// FNP events have their polarity bit set, which is no bit of a CNP event.
     fn mesh(&self, kind: Kind) -> MeshInput<'_> {
         match kind {
-            Kind::Event if self.events.get(1).is_some_and(|w| w >> 31 != 0) => MeshInput::FnpEvents(&self.events),
+            Kind::Event if of_fnp(&self.events) => MeshInput::FnpEvents(&self.events),
             Kind::Event => MeshInput::CnpEvents(&self.events),
             _ => MeshInput::Dense(&self.input),
         }
@@ -269,11 +277,11 @@ impl CoreWork {
 
     /// From the input to the last pass's output.
     fn make(&self, passes: Option<&Passes>, buffers: &mut Buffers) -> Result<Made, JobError> {
-        let mut taken = self.read_input(buffers)?;
+        let mut taken = self.read_input(None, buffers)?;
         let checksum_in = self.checksum_in(buffers);
         let (mut made, mut network) = self.compute(buffers.mesh(self.kind))?;
         if let Some(passes) = passes {
-            let loops = dma::BURST_LOOPS.get(self.setup.burst).max(1) as usize;
+            let loops = self.loops();
             taken.output = self.setup.replay_output;
             for pass in 1..loops {
                 let Elements::Bytes(bytes) = &made.elements else {
@@ -291,6 +299,11 @@ impl CoreWork {
         Ok(Made { taken, checksum_in, output: made, network })
     }
 
+    /// Passes of a job.
+    fn loops(&self) -> usize {
+        dma::BURST_LOOPS.get(self.setup.burst).max(1) as usize
+    }
+
     /// One pass, and the network that was.
     fn compute(&self, input: MeshInput<'_>) -> Result<(MeshOutput, Arc<Network>), JobError> {
         self.live()?;
@@ -299,15 +312,20 @@ impl CoreWork {
         Ok((output, network))
     }
 
-    /// Descriptor and payload, the payload into the buffers.
-    fn read_input(&self, buffers: &mut Buffers) -> Result<Taken, JobError> {
+    /// Descriptor and payload, the payload into the buffers: of a known network events are put in their places.
+    fn read_input(&self, network: Option<&Network>, buffers: &mut Buffers) -> Result<Taken, JobError> {
         if self.kind == Kind::Event {
             let d = EventDescriptor::decode(&self.descriptor(self.slot.0)?)?;
             if !d.input_words.is_multiple_of(2) {
                 return Err(JobError::HalfEvent { words: d.input_words });
             }
-            buffers.events.resize(d.input_words as usize, 0);
-            self.bus.fill_words(d.input, &mut buffers.events)?;
+            match network {
+                Some(network) => self.place_events(&d, network.input(), &mut buffers.input)?,
+                None => {
+                    buffers.events.resize(d.input_words as usize, 0);
+                    self.bus.fill_words(d.input, &mut buffers.events)?;
+                }
+            }
             let input = d.input..d.input.saturating_add(d.input_words.saturating_mul(4));
             return Ok(Taken { header: d.header, input, words: d.input_words, output: d.output });
         }
@@ -334,5 +352,20 @@ impl CoreWork {
             Err(_) => 0..u32::MAX,
         };
         Ok(Taken { header: d.header, input, words, output: d.output })
+    }
+
+    /// Events from memory to their places.
+    fn place_events(&self, d: &EventDescriptor, port: Port, into: &mut Vec<u8>) -> Result<(), BusError> {
+        into.clear();
+        into.resize(port.len(), 0);
+        let (mut some, mut fnp) = ([[0; 2]; EVENTS / EVENT_BYTES], None);
+        let count = d.input_words as usize / 2;
+        for first in (0..count).step_by(some.len()) {
+            let events = &mut some[..(count - first).min(EVENTS / EVENT_BYTES)];
+            self.bus.fill_words(d.input.wrapping_add((first * EVENT_BYTES) as u32), events.as_flattened_mut())?;
+            let fnp = *fnp.get_or_insert(of_fnp(events.as_flattened()));
+            port.place_events(events, fnp, into);
+        }
+        Ok(())
     }
 }

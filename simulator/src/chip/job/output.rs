@@ -19,6 +19,11 @@ pub(super) fn sum(words: &[u32]) -> u32 {
     words.iter().fold(0, |sum, word| sum.wrapping_add(*word))
 }
 
+/// Bytes of an output header, by a controller's control register.
+pub(super) fn header_bytes(control: u32) -> usize {
+    if control & Control::WRITE_INFO.bits() == 0 { 0 } else { dma::HEADER_SIZE.get(control) as usize }
+}
+
 /// How long a job takes. Ours.
 fn cycles(input_words: u32, output_words: u32) -> u32 {
     input_words.saturating_add(output_words).saturating_add(64)
@@ -69,8 +74,7 @@ impl CoreWork {
     }
 
     pub(super) fn header_bytes(&self) -> usize {
-        let control = self.setup.control;
-        if control & Control::WRITE_INFO.bits() == 0 { 0 } else { dma::HEADER_SIZE.get(control) as usize }
+        header_bytes(self.setup.control)
     }
 
     /// An output header, as long as the controller writes it.

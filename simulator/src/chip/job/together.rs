@@ -10,7 +10,8 @@ use akida_hal::regs::dma;
 use super::{Buffers, CoreDone, CoreWork, JobError, Made, Taken, Weights};
 use crate::chip::controller::Kind;
 use crate::chip::memory::lock;
-use crate::mesh::{MeshInput, MeshOutput, Network};
+use crate::chip::passes::Networks;
+use crate::mesh::{MeshInput, MeshOutput};
 
 /// Whether memory from `address` on is part of `a`.
 pub fn meet(a: &Range<u32>, address: u64, len: usize) -> bool {
@@ -18,13 +19,14 @@ pub fn meet(a: &Range<u32>, address: u64, len: usize) -> bool {
 }
 
 /// From the first byte of both to the last.
-fn around(a: &Range<u32>, b: &Range<u32>) -> Range<u32> {
+pub fn around(a: &Range<u32>, b: &Range<u32>) -> Range<u32> {
     a.start.min(b.start)..a.end.max(b.end)
 }
 
 /// A job whose input was read.
 pub struct Begun {
     work: CoreWork,
+    networks: Arc<Networks>,
     buffers: Buffers,
     taken: Result<Taken, JobError>,
 }
@@ -55,36 +57,44 @@ impl Computed {
 }
 
 impl CoreWork {
-    /// Whether jobs like this one can be computed at the same time: each sees its own input and nothing of the others.
-    pub fn side_by_side(&self) -> bool {
-        self.kind != Kind::Config
-            && self.passes.is_none()
-            && !dma::LOOPBACK.any(self.setup.debug)
-            && lock(&self.mesh).network().is_ok_and(|n| !n.keeps_frames())
+    /// The networks of a job that can be computed at the same time as others: each sees its own input and nothing of the others, and
+    /// leaves the mesh as it is. What its passes read of the mesh is put to where it goes.
+    pub fn networks(&self) -> Option<Arc<Networks>> {
+        // Sums over words are of events as they come.
+        let sums = dma::CHECKSUM_ENABLE.any(self.setup.debug);
+        if self.kind == Kind::Config || dma::LOOPBACK.any(self.setup.debug) || sums {
+            return None;
+        }
+        let mut mesh = lock(&self.mesh);
+        let Some(passes) = &self.passes else {
+            let network = mesh.network().ok().filter(|network| !network.keeps_frames())?;
+            return Some(Arc::new(Networks::new(vec![network], Vec::new())));
+        };
+        let several = self.loops() > 1 && !self.tampered();
+        several.then(|| passes.networks(self.loops(), &mut mesh, &self.bus))?
     }
 
-    /// Reads the input.
-    pub fn begin(self) -> Begun {
-        let buffers = lock(&self.spare).pop().unwrap_or_default();
-        self.begin_with(buffers)
-    }
-
-    fn begin_with(self, mut buffers: Buffers) -> Begun {
-        let taken = self.read_input(&mut buffers);
-        Begun { work: self, buffers, taken }
+    /// Reads the input. The networks are those that [`networks`](Self::networks) gave.
+    pub fn begin(self, networks: Arc<Networks>) -> Begun {
+        let mut buffers = lock(&self.spare).pop().unwrap_or_default();
+        let mut taken = self.read_input(Some(networks.first()), &mut buffers);
+        if let (Ok(taken), Some(_)) = (&mut taken, &self.passes) {
+            taken.output = self.setup.replay_output;
+        }
+        Begun { work: self, networks, buffers, taken }
     }
 }
 
 impl Begun {
-    /// Reads the input once more, which was not there yet.
-    pub fn again(self) -> Self {
-        self.work.begin_with(self.buffers)
-    }
-
     /// Does it as if it had not been begun.
     pub fn run(self) -> CoreDone {
         lock(&self.work.spare).push(self.buffers);
         self.work.run()
+    }
+
+    /// The networks it goes through.
+    pub fn networks(&self) -> &Arc<Networks> {
+        &self.networks
     }
 
     /// Whether one of these jobs reads what one before it writes, or writes to the weights of all.
@@ -93,7 +103,7 @@ impl Begun {
         let meet = |a: &Range<u32>, b: &Range<u32>| meet(a, b.start.into(), b.len());
         let mut written: Option<Range<u32>> = None;
         jobs.iter().any(|job| {
-            let too_early = written.as_ref().is_some_and(|written| job.reads().iter().any(|read| meet(read, written)));
+            let too_early = written.as_ref().is_some_and(|written| job.reads().any(|read| meet(&read, written)));
             let writes = job.writes();
             let changes = weights.iter().any(|weights| meet(weights, &writes));
             written = Some(written.take().map_or(writes.clone(), |written| around(&written, &writes)));
@@ -103,31 +113,36 @@ impl Begun {
 
     /// Device addresses that the output may go to.
     fn writes(&self) -> Range<u32> {
-        let Self { work, taken, .. } = self;
-        let (Ok(taken), Ok(network)) = (taken, lock(&work.mesh).network()) else { return 0..0 };
+        let Self { work, taken, networks, .. } = self;
+        let Ok(taken) = taken else { return 0..0 };
+        let network = networks.last();
         let payload = network.dense_payload().unwrap_or(network.output().len() * EVENT_BYTES);
         let len = work.header_bytes() + payload.max(work.cleared());
         taken.output..taken.output.saturating_add(len as u32)
     }
 
-    /// What was read of device addresses: descriptor and input.
-    pub fn reads(&self) -> [Range<u32>; 2] {
+    /// What was read of device addresses: descriptor, input, and what the passes are made of.
+    pub fn reads(&self) -> impl Iterator<Item = Range<u32>> {
         let (slot, bytes) = self.work.slot;
         let input = self.taken.as_ref().map_or(0..0, |taken| taken.input.clone());
-        [slot..slot.saturating_add(bytes), input]
+        [slot..slot.saturating_add(bytes), input].into_iter().chain(self.networks.sources.iter().cloned())
     }
 
     /// How the job will end, where that does not depend on what it computes.
     pub fn foresee(&self) -> Option<Foreseen> {
-        let Self { work, taken, .. } = self;
+        let Self { work, taken, networks, .. } = self;
         let taken = taken.as_ref().ok()?;
-        let network = lock(&work.mesh).network().ok()?;
-        let payload = network.dense_payload()?;
+        let (first, payload) = (networks.first().input(), networks.last().dense_payload()?);
         let output = self.writes();
         let there = work.bus.memory.contains(output.start, output.len());
-        let fits = work.kind == Kind::Event || self.buffers.input.len() == network.input().len();
-        // Narrower elements might be too large.
-        if work.tampered() || dma::CHECKSUM_ENABLE.any(work.setup.debug) || network.input().bits < 8 || !fits || !there
+        let fits = self.buffers.input.len() == first.len() && first.check(&self.buffers.input).is_ok();
+        let chained = networks.passes.windows(2).all(|pair| pair[1].input().takes(&pair[0].output()));
+        if work.tampered()
+            || dma::CHECKSUM_ENABLE.any(work.setup.debug)
+            || first.bits < 8
+            || !fits
+            || !chained
+            || !there
         {
             return None;
         }
@@ -136,42 +151,39 @@ impl Begun {
 
     /// Where the job finds weights in device memory.
     pub fn weights(&self) -> Vec<Range<u32>> {
-        let Self { work, .. } = self;
-        let network = lock(&work.mesh).network().ok();
-        network.map_or(Vec::new(), |n| n.external(&Weights { bus: &work.bus, addresses: work.fnp2 }))
+        let memory = Weights { bus: &self.work.bus, addresses: self.work.fnp2 };
+        self.networks.passes.iter().flat_map(|network| network.external(&memory)).collect()
     }
 
-    /// Does all but to write the output, which [`Computed::finish`] does in the order of the ring, of jobs that can be
-    /// computed side by side: together, so that weights are read once for all, unless one of them is refused.
+    /// Does all but to write the output, which [`Computed::finish`] does in the order of the ring, of jobs of the same networks:
+    /// together, so that weights are read once for all, unless one of them is refused.
     pub fn compute_together(jobs: Vec<Self>) -> Vec<Computed> {
-        let Some((outputs, network)) = Self::outputs(&jobs) else {
-            return jobs
-                .into_iter()
-                .map(|Self { work, mut buffers, .. }| {
-                    let made = work.make(None, &mut buffers);
-                    Computed { work, buffers, made }
-                })
-                .collect();
-        };
-        jobs.into_iter()
-            .zip(outputs)
-            .map(|(Self { work, buffers, taken }, output)| {
-                let (checksum_in, network) = (work.checksum_in(&buffers), network.clone());
-                let made = taken.map(|taken| Made { taken, checksum_in, output, network });
-                Computed { work, buffers, made }
-            })
-            .collect()
+        let fine = jobs.iter().all(|job| job.taken.is_ok() && job.work.live().is_ok());
+        match fine.then(|| Self::outputs(&jobs)) {
+            Some(Ok(outputs)) => jobs.into_iter().zip(outputs).map(|(job, output)| job.made(Ok(output))).collect(),
+            _ => jobs.into_iter().map(Self::compute).collect(),
+        }
     }
 
-    /// What jobs make, where none of them is refused.
-    fn outputs(jobs: &[Self]) -> Option<(Vec<MeshOutput>, Arc<Network>)> {
-        let first = &jobs.first()?.work;
-        if jobs.iter().any(|job| job.taken.is_err() || job.work.live().is_err()) {
-            return None;
-        }
-        let network = lock(&first.mesh).network().ok()?;
-        let inputs: Vec<MeshInput<'_>> = jobs.iter().map(|job| job.buffers.mesh(job.work.kind)).collect();
-        let outputs = network.run_batch(&inputs, &Weights { bus: &first.bus, addresses: first.fnp2 }).ok()?;
-        Some((outputs, network))
+    fn compute(self) -> Computed {
+        let output = self.work.live().and_then(|()| Self::outputs(std::slice::from_ref(&self)));
+        // One job has one output.
+        let output = output.and_then(|outputs| outputs.into_iter().next().ok_or(JobError::Cancelled));
+        self.made(output)
+    }
+
+    fn made(self, output: Result<MeshOutput, JobError>) -> Computed {
+        let Self { work, networks, buffers, taken } = self;
+        let network = networks.last().clone();
+        let made = taken.and_then(|taken| Ok(Made { taken, checksum_in: 0, output: output?, network }));
+        Computed { work, buffers, made }
+    }
+
+    /// What jobs of the same networks make, pass by pass.
+    fn outputs(jobs: &[Self]) -> Result<Vec<MeshOutput>, JobError> {
+        let Some(Self { work, networks, .. }) = jobs.first() else { return Ok(Vec::new()) };
+        let weights = Weights { bus: &work.bus, addresses: work.fnp2 };
+        let inputs: Vec<MeshInput<'_>> = jobs.iter().map(|job| MeshInput::Dense(&job.buffers.input)).collect();
+        networks.run(&inputs, &weights)
     }
 }

@@ -14,10 +14,11 @@ use std::sync::{Arc, Mutex};
 
 use akida_hal::mesh::NpAddress;
 use akida_hal::np::OutputFormat;
-use akida_kernels::{Add, Fifo, Kernels, Layer, LayerSpec, Tile};
+use akida_kernels::{Add, Bytes, Fifo, Kernels, Layer, LayerSpec, Tile};
 
-use super::{Elements, MeshError, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
+use super::{Elements, MeshError, MeshInput, MeshInputs, MeshOutput, OutputSource, Port, ReadMemory};
 use crate::chip::memory::Watch;
+pub use run::TOGETHER;
 use run::Workspace;
 
 /// A network, ready to run. Jobs may run at the same time, except that a temporal layer sees them in some order.
@@ -144,7 +145,7 @@ impl Network {
     /// Computes one job. Weights of FNP2s are read from `memory` now.
     pub fn run(&self, input: MeshInput<'_>, memory: &dyn ReadMemory) -> Result<MeshOutput, MeshError> {
         let elements = self.with_workspace(|workspace| {
-            self.compute(&[input], memory, workspace)?;
+            self.compute(MeshInputs::Given(&[input]), memory, workspace)?;
             Ok(self.take_output(workspace))
         })?;
         Ok(self.made(elements))
@@ -159,20 +160,61 @@ impl Network {
     ///
     /// # Errors
     /// The first that any of them has, whichever it is.
-    pub fn run_batch(&self, inputs: &[MeshInput<'_>], memory: &dyn ReadMemory) -> Result<Vec<MeshOutput>, MeshError> {
-        // A layer that remembers sees one job after another.
-        let at_once = if self.layers.iter().any(|l| l.fifo.is_some()) { 1 } else { self.at_once() };
-        let mut all = Vec::with_capacity(inputs.len());
-        for some in inputs.chunks(at_once) {
-            all.extend(self.run_together(some, memory)?);
-        }
+    pub fn run_batch(&self, inputs: MeshInputs<'_>, memory: &dyn ReadMemory) -> Result<Vec<MeshOutput>, MeshError> {
+        let mut all = Vec::with_capacity(self.count(inputs));
+        self.with_workspace(|workspace| {
+            self.each_group(inputs, |some, _| {
+                self.compute(some, memory, workspace)?;
+                let elements = (0..self.count(some)).map(|sample| self.copy_output(workspace, sample));
+                all.extend(elements.map(|elements| self.made(elements)));
+                Ok(())
+            })
+        })?;
         Ok(all)
     }
 
-    fn run_together(&self, inputs: &[MeshInput<'_>], memory: &dyn ReadMemory) -> Result<Vec<MeshOutput>, MeshError> {
+    /// Computes jobs of a network whose output is bytes, for another network: those of all, one behind the other.
+    ///
+    /// # Errors
+    /// Those of [`run_batch`](Self::run_batch).
+    pub fn run_into(&self, inputs: MeshInputs<'_>, memory: &dyn ReadMemory, into: &mut Bytes) -> Result<(), MeshError> {
+        let len = self.output().len();
+        into.resize(self.count(inputs) * len);
         self.with_workspace(|workspace| {
-            self.compute(inputs, memory, workspace)?;
-            Ok((0..inputs.len()).map(|sample| self.made(self.copy_output(workspace, sample))).collect())
+            self.each_group(inputs, |some, jobs| {
+                self.compute(some, memory, workspace)?;
+                self.move_outputs(workspace, into, jobs.start * len);
+                Ok(())
+            })
+        })
+    }
+
+    /// How many jobs these are inputs of.
+    fn count(&self, inputs: MeshInputs<'_>) -> usize {
+        match inputs {
+            MeshInputs::Given(inputs) => inputs.len(),
+            MeshInputs::Made(bytes) => bytes.len() / self.input.len(),
+        }
+    }
+
+    /// Those that are computed together, and which they are.
+    fn each_group(
+        &self,
+        inputs: MeshInputs<'_>,
+        mut run: impl FnMut(MeshInputs<'_>, Range<usize>) -> Result<(), MeshError>,
+    ) -> Result<(), MeshError> {
+        // A layer that remembers sees one job after another.
+        let at_once = if self.keeps_frames() { 1 } else { self.at_once() };
+        let count = self.count(inputs);
+        (0..count).step_by(at_once).try_for_each(|first| {
+            let jobs = first..count.min(first + at_once);
+            let some = match inputs {
+                MeshInputs::Given(inputs) => MeshInputs::Given(&inputs[jobs.clone()]),
+                MeshInputs::Made(bytes) => {
+                    MeshInputs::Made(&bytes[jobs.start * self.input.len()..jobs.end * self.input.len()])
+                }
+            };
+            run(some, jobs)
         })
     }
 

@@ -1,13 +1,12 @@
 //! One job through the layers.
 
-use akida_hal::format::{CnpEvent, FnpEvent};
 use akida_kernels::{Bytes, Fifo, Output, RunError, Scratch, View, concat};
 
-use super::super::{self as mesh, MeshError, MeshInput, Port, ReadMemory};
+use super::super::{self as mesh, MeshError, MeshInput, MeshInputs, Port, ReadMemory};
 use super::{From, LayerPlan, Merge, Network, Part, Work};
 
-/// Bytes of a layer's tensors, of all jobs that are computed together, about.
-const TOGETHER: usize = 768 << 10;
+/// Bytes of a layer's tensors, of all jobs that are computed together, about: what a second-level cache has room for.
+pub const TOGETHER: usize = 768 << 10;
 
 /// Buffers of some jobs; kept for the next ones.
 #[derive(Debug, Default)]
@@ -81,17 +80,21 @@ impl Network {
     /// Computes jobs together, layer by layer; outputs stay in the workspace.
     pub(super) fn compute(
         &self,
-        inputs: &[MeshInput<'_>],
+        inputs: MeshInputs<'_>,
         memory: &dyn ReadMemory,
         workspace: &mut Workspace,
     ) -> Result<(), MeshError> {
         let Workspace { input: given, outputs, between, rooms } = workspace;
-        let samples = inputs.len();
+        let samples = self.count(inputs);
         let len = self.input.len();
         let given = match inputs {
+            MeshInputs::Made(bytes) => {
+                self.input.check(bytes)?;
+                bytes
+            }
             // Bytes are all values of 8 bits: there is nothing to look at, and nothing to copy.
-            [MeshInput::Dense(bytes)] if self.input.bits == 8 && bytes.len() == len => *bytes,
-            _ => {
+            MeshInputs::Given([MeshInput::Dense(bytes)]) if self.input.bits == 8 && bytes.len() == len => *bytes,
+            MeshInputs::Given(inputs) => {
                 given.resize(len * samples);
                 for (input, into) in inputs.iter().zip(given.chunks_exact_mut(len)) {
                     read_input(self.input, *input, into)?;
@@ -122,6 +125,15 @@ impl Network {
         bytes.resize(len);
         bytes.copy_from_slice(&made.bytes[part]);
         mesh::Elements::Bytes(bytes)
+    }
+
+    /// The outputs of the jobs that were computed, to `at` of those of others.
+    pub(super) fn move_outputs(&self, workspace: &mut Workspace, into: &mut Bytes, at: usize) {
+        let made = &mut workspace.outputs[self.output_layer].bytes;
+        if made.len() == into.len() {
+            return std::mem::swap(made, into);
+        }
+        into[at..at + made.len()].copy_from_slice(made);
     }
 
     /// The output of the only job that was computed.
@@ -322,7 +334,6 @@ fn fit<'a>(data: &'a [u8], from: [usize; 3], to: [usize; 3], samples: usize, buf
 
 /// A job's input as a dense tensor.
 fn read_input(port: Port, input: MeshInput<'_>, into: &mut [u8]) -> Result<(), MeshError> {
-    let [height, width, channels] = port.shape;
     match input {
         MeshInput::Dense(bytes) => {
             if bytes.len() != port.len() {
@@ -333,56 +344,12 @@ fn read_input(port: Port, input: MeshInput<'_>, into: &mut [u8]) -> Result<(), M
         MeshInput::CnpEvents(words) | MeshInput::FnpEvents(words) => {
             let (events, odd) = words.as_chunks::<2>();
             if !odd.is_empty() {
-                return Err(MeshError::InputLength {
-                    unit: "words of events",
-                    got: words.len(),
-                    expected: words.len() + 1,
-                });
+                let expected = words.len() + 1;
+                return Err(MeshError::InputLength { unit: "words of events", got: words.len(), expected });
             }
             into.fill(0);
-            // An input without events sends one outside the shape (hardware.md 12.1).
-            match input {
-                MeshInput::FnpEvents(_) => {
-                    for event in events.iter().map(|words| FnpEvent::decode(*words)) {
-                        let index = event.index as usize;
-                        let (row, column, channel) = (index % height, index / height % width, index / height / width);
-                        if channel < channels {
-                            into[(row * width + column) * channels + channel] = event.value as u8;
-                        }
-                    }
-                }
-                _ => {
-                    // Those of a position come one after another.
-                    let (mut word, mut position) = (None, &mut [][..]);
-                    for words in events {
-                        let event = CnpEvent::decode(*words);
-                        if word != Some(words[0]) {
-                            let (row, column) = (usize::from(event.first), usize::from(event.second));
-                            let first = (row * width + column) * channels;
-                            let inside = row < height && column < width;
-                            position = if inside { &mut into[first..first + channels] } else { &mut [] };
-                            word = Some(words[0]);
-                        }
-                        if let Some(element) = position.get_mut(usize::from(event.channel)) {
-                            *element = event.value;
-                        }
-                    }
-                }
-            }
+            port.place_events(events, matches!(input, MeshInput::FnpEvents(_)), into);
         }
     }
-    let (low, high) = if port.signed {
-        (-(1i16 << (port.bits - 1)), (1i16 << (port.bits - 1)) - 1)
-    } else {
-        (0, (1i16 << port.bits) - 1)
-    };
-    let value = |b: u8| if port.signed { i16::from(b.cast_signed()) } else { i16::from(b) };
-    // Bytes are all values of 8 bits.
-    if port.bits == 8 {
-        return Ok(());
-    }
-    match into.iter().position(|&b| !(low..=high).contains(&value(b))) {
-        None => Ok(()),
-        Some(index) => Err(MeshError::InputValue { index, value: value(into[index]), bits: port.bits }),
-    }
+    port.check(into)
 }
