@@ -2,9 +2,13 @@
 //! one that `AKIDA_KERNELS` names. The peak is measured in turns with the layers; the best of many short runs counts, which
 //! other work on the machine only ever makes worse.
 //!
-//! `cargo run --release -p akida-kernels --example layers [part of a layer's name]`
+//! `cargo run --release -p akida-kernels --example layers [--all-cores] [part of a layer's name]`
+//!
+//! With `--all-cores` every core has a layer of its own, all at once, from the first to begin to the last to end, and so has the peak.
 
 use std::hint::black_box;
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use akida_kernels::*;
@@ -49,8 +53,10 @@ const CASES: [Case; 31] = [
     ("conv 1x1x1024x1024 on 7x7", Kind::Standard, [7, 7, 1024], 1, 1, 1024, Pool::None, 1),
 ];
 
-/// About so long is measured at a stretch.
-const STRETCH: Duration = Duration::from_micros(300);
+/// About so long is measured at a stretch: on several cores longer, so that it does not matter that they do not begin at once.
+const STRETCH: [Duration; 2] = [Duration::from_micros(300), Duration::from_millis(10)];
+/// Rounds of the peak that show how many fill a stretch.
+const ROUNDS: u64 = 10_000;
 /// Stretches, of which the best counts.
 const TRIES: usize = 60;
 
@@ -114,31 +120,59 @@ fn macs(&(_, kind, shape, side, stride, filters, _, samples): &Case) -> f64 {
     (positions * side * side * filters * if kind == Kind::Depthwise { 1 } else { shape[2] }) as f64
 }
 
+/// Seconds that the benches take for some work, all at once on a thread each.
+fn seconds(benches: &mut [Bench], work: impl Fn(&mut Bench) + Sync) -> f64 {
+    let timed = |bench: &mut Bench| {
+        let begin = Instant::now();
+        work(bench);
+        (begin, Instant::now())
+    };
+    if let [bench] = benches {
+        let (begin, end) = timed(bench);
+        return (end - begin).as_secs_f64();
+    }
+    let start = Barrier::new(benches.len());
+    let times: Vec<_> = thread::scope(|scope| {
+        let one = |bench| {
+            start.wait();
+            timed(bench)
+        };
+        let threads: Vec<_> = benches.iter_mut().map(|bench| scope.spawn(move || one(bench))).collect();
+        threads.into_iter().map(|t| t.join().expect("layers that ran before")).collect()
+    });
+    let first = times.iter().map(|t| t.0).min().expect("a bench");
+    let last = times.iter().map(|t| t.1).max().expect("a bench");
+    (last - first).as_secs_f64()
+}
+
 fn main() {
-    let part = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments: Vec<_> = std::env::args().skip(1).collect();
+    let all = arguments.first().is_some_and(|a| a == "--all-cores");
+    arguments.drain(..usize::from(all));
+    let part = arguments.pop().unwrap_or_default();
+    let threads = if all { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+    let stretch = STRETCH[usize::from(threads > 1)].as_secs_f64();
     let sets: Vec<_> = match forced() {
         Ok(Some(kernels)) => vec![kernels],
         Ok(None) => available().to_vec(),
         Err(error) => return eprintln!("{error}"),
     };
-    println!("| layer | kernels | µs | G multiply-adds/s | of the peak |");
+    println!("| layer, {threads} at once | kernels | µs | G multiply-adds/s | of the peak |");
     println!("|---|---|--:|--:|--:|");
     for case in CASES.iter().filter(|c| c.0.contains(&part)) {
         for &kernels in &sets {
-            let mut bench = Bench::new(case, kernels);
-            let start = Instant::now();
-            bench.run();
-            let once = start.elapsed().as_secs_f64();
-            let runs = ((STRETCH.as_secs_f64() / once) as usize).clamp(1, 1000);
+            let mut benches: Vec<_> = (0..threads).map(|_| Bench::new(case, kernels)).collect();
+            let once = seconds(&mut benches, Bench::run);
+            let runs = ((stretch / once) as usize).clamp(1, 10_000);
+            let once = seconds(&mut benches, |_| _ = kernels.peak(ROUNDS));
+            let rounds = ROUNDS * ((stretch / once) as u64).max(1);
             let (mut best, mut peak) = (f64::INFINITY, 0f64);
             for _ in 0..TRIES {
-                let start = Instant::now();
-                (0..runs).for_each(|_| bench.run());
-                best = best.min(start.elapsed().as_secs_f64() / runs as f64);
-                let start = Instant::now();
-                peak = peak.max(kernels.peak(20_000) as f64 / start.elapsed().as_secs_f64());
+                best = best.min(seconds(&mut benches, |bench| (0..runs).for_each(|_| bench.run())) / runs as f64);
+                let time = seconds(&mut benches, |_| _ = kernels.peak(rounds));
+                peak = peak.max((kernels.peak(1) * rounds * threads as u64) as f64 / time);
             }
-            let rate = macs(case) / best;
+            let rate = macs(case) * threads as f64 / best;
             println!(
                 "| {} | {} | {:.2} | {:.0} | {:.0} % |",
                 case.0,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::pack::Line;
 use super::super::{BLOCK, Packed, Panel};
-use super::tiles::{ROWS, Shape, Tiling, dot, load, release, store, zero};
+use super::tiles::{ROWS, Shape, Tiling, dot, load, load_once, release, store, zero};
 
 /// Bytes of weights that stay in a first-level cache.
 const WEIGHTS: usize = 24 << 10;
@@ -190,12 +190,12 @@ pub unsafe fn square<const P: usize>(t: &Work) {
             let mut x = [t.x[0], t.x[1]].map(|x| x.wrapping_add(run * t.run_step));
             for _ in 0..t.whole {
                 load::<6>(w[0], LINE);
-                load::<4>(x[0], t.step);
+                load_once::<4>(x[0], t.step);
                 dot::<0, 4, 6>();
                 load::<7>(w[1], LINE);
                 dot::<1, 4, 7>();
                 if P > 1 {
-                    load::<5>(x[1], t.step);
+                    load_once::<5>(x[1], t.step);
                     dot::<2, 5, 6>();
                     dot::<3, 5, 7>();
                 }
