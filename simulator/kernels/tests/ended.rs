@@ -45,6 +45,7 @@ fn sets_end_products_as_plain_loops_do() {
         (28, 28, 192, 3, 24),
         (8, 5, 64, 3, 40),
         (13, 7, 8, 1, 12),
+        (20, 5, 8, 1, 16),
         (30, 9, 16, 3, 16),
     ];
     let (mut random, mut at_once) = (Random(7), 0);

@@ -11,13 +11,15 @@ use std::slice::Iter;
 
 use super::super::avx512::{Block, Long, Narrow};
 use super::super::{BLOCK, End, Packed, Panel};
-use super::places::{Piece, Pieces, Places};
+use super::places::{Places, Stretch, Stretches};
 use super::product::{LINE, TILE};
 use super::tiles::{ROWS, Shape, dot, load, load_once, release, store, zero};
 
 /// Tiles of positions that meet weights together, each in a register of sums.
 const TILES: usize = 4;
-/// Their sums with a block.
+/// Positions that are ended together.
+pub const FOUR: usize = 4;
+/// Sums of the tiles with a block.
 const SUMS: usize = TILES * ROWS * BLOCK;
 /// Most bytes of their inputs, of which a first-level cache holds nearly all.
 const INPUTS: usize = 56 << 10;
@@ -77,30 +79,75 @@ impl Work {
 
 /// Sums of some tiles and a block that are not ended yet.
 struct Left<'a, B> {
-    pieces: Iter<'a, Piece>,
-    sums: *const i32,
     block: B,
-    /// The block's outputs of the first position.
-    out: *mut u8,
     filters: usize,
-    /// How many pieces are ended after one or two products.
+    stretches: Iter<'a, Stretch>,
+    /// Sums and the block's outputs of the first position.
+    sums: *const i32,
+    out: *mut u8,
+    /// The same of the next position, how many follow it in its stretch, and how many were before it.
+    next: (*const i32, *mut u8),
+    count: usize,
+    before: usize,
+    /// How many fours are ended after one or two products.
     at_once: usize,
 }
 
 impl<B: Block> Left<'_, B> {
-    /// Ends a few, if there are any.
+    /// Ends a few fours, if there are any.
     ///
     /// # Safety
-    /// The machine has AVX-512 VNNI; all pieces have sums and outputs.
+    /// The machine has AVX-512 VNNI; all stretches have sums and outputs.
     #[inline(always)]
     unsafe fn end_some(&mut self) {
         for _ in 0..self.at_once {
-            let Some(piece) = self.pieces.next() else { return };
-            let sums = self.sums.wrapping_add(piece.sum as usize * BLOCK);
-            let out = self.out.wrapping_add(piece.output * self.filters);
             // SAFETY: the caller's promise.
-            unsafe { self.block.end(sums, piece.count as usize, out, self.filters) };
+            unsafe {
+                if self.count < FOUR && !self.find_four() {
+                    return;
+                }
+                self.block.end(self.next.0, FOUR, self.next.1, self.filters);
+            }
+            self.step(FOUR as isize);
         }
+    }
+
+    /// Goes on by so many positions, or back.
+    #[inline(always)]
+    fn step(&mut self, positions: isize) {
+        let (sums, out) = self.next;
+        let filters = self.filters as isize;
+        self.next = (sums.wrapping_offset(positions * BLOCK as isize), out.wrapping_offset(positions * filters));
+        self.count = self.count.wrapping_add_signed(-positions);
+        self.before = self.before.wrapping_add_signed(positions);
+    }
+
+    /// Where fewer than four positions of a stretch are left: the last four of it once more, or the next stretch. Stretches of fewer are
+    /// ended at once.
+    ///
+    /// # Safety
+    /// As [`end_some`](Self::end_some).
+    unsafe fn find_four(&mut self) -> bool {
+        if self.count > 0 && self.before > 0 {
+            self.step(self.count as isize - FOUR as isize);
+            return true;
+        }
+        for stretch in self.stretches.by_ref() {
+            let (sums, out) =
+                (self.sums.wrapping_add(stretch.sum * BLOCK), self.out.wrapping_add(stretch.output * self.filters));
+            if stretch.count >= FOUR {
+                (self.next, self.count, self.before) = ((sums, out), stretch.count, 0);
+                return true;
+            }
+            // SAFETY: the caller's promise.
+            unsafe { self.block.end(sums, stretch.count, out, self.filters) };
+        }
+        self.count = 0;
+        false
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0 && self.stretches.as_slice().is_empty()
     }
 }
 
@@ -202,7 +249,7 @@ unsafe fn products<B: Block>(t: &Work, mut left: Left<'_, B>) {
             }
         }
     }
-    while !left.pieces.as_slice().is_empty() {
+    while !left.is_empty() {
         // SAFETY: the caller's promise.
         unsafe { left.end_some() };
     }
@@ -264,11 +311,11 @@ unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: 
         sums: places.rows() * BLOCK,
     };
     // Of a chunk of tiles and of the two before it.
-    let mut pieces = [Pieces::default(); 3];
+    let mut stretches = [Stretches::default(); 3];
     // Chunk and block of the sums that registers hold, and of those that memory holds.
     let (mut made, mut stored) = (None, None);
     let chunks = tiles.div_ceil(TILES);
-    // SAFETY: the caller's promise, for the positions of every tile and the blocks there are. A chunk's pieces are those of what is
+    // SAFETY: the caller's promise, for the positions of every tile and the blocks there are. A chunk's stretches are those of what is
     // made or stored: they stay until the chunk after the next.
     unsafe {
         shape.take();
@@ -280,13 +327,13 @@ unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: 
             }
             work.tiles = some;
             let mut begin = [0; TILES];
-            places.next(&mut begin[..some], &mut pieces[chunk % 3]);
+            places.next(&mut begin[..some], &mut stretches[chunk % 3]);
             work.x = begin.map(|begin| panel.data.as_ptr().wrapping_add(begin));
             for block in 0..blocks {
                 let start = &start[block * BLOCK..(block + 1) * BLOCK];
                 work.start = start.iter().any(|&s| s != 0).then_some(start.as_ptr());
                 work.w = w.lines().as_ptr().wrapping_add(block * lines).cast();
-                products(&work, left::<B>(&pieces, stored, other, work.steps() * some, (end, filters), out));
+                products(&work, left::<B>(&stretches, stored, other, work.steps() * some, (end, filters), out));
                 (made, stored) = (Some((chunk % 3, block)), made);
                 (work.held, other) = (other, work.held);
             }
@@ -294,7 +341,10 @@ unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: 
         work.store_from(0);
         release();
         for (made, sums) in [(stored, other), (made, work.held)] {
-            left::<B>(&pieces, made, sums, 1, (end, filters), out).end_some();
+            let mut left = left::<B>(&stretches, made, sums, 1, (end, filters), out);
+            while !left.is_empty() {
+                left.end_some();
+            }
         }
     }
 }
@@ -305,21 +355,26 @@ unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: 
 /// As [`Left::end_some`]; the block has an end.
 #[inline(always)]
 unsafe fn left<'a, B: Block>(
-    pieces: &'a [Pieces; 3],
+    stretches: &'a [Stretches; 3],
     made: Option<(usize, usize)>,
     sums: *const i32,
     products: usize,
     (end, filters): (&B::End, usize),
     out: *mut u8,
 ) -> Left<'a, B> {
-    let (pieces, block) = made.map_or((&[][..], 0), |(chunk, block)| (pieces[chunk].all(), block));
+    let (block, stretches, fours) =
+        made.map_or((0, &[][..], 0), |(chunk, block)| (block, stretches[chunk].all(), stretches[chunk].fours));
+    let out = out.wrapping_add(block * BLOCK);
     Left {
-        pieces: pieces.iter(),
-        sums,
         // SAFETY: the caller's promise.
         block: unsafe { B::of(end, block * BLOCK, filters) },
-        out: out.wrapping_add(block * BLOCK),
         filters,
-        at_once: pieces.len().div_ceil(products),
+        stretches: stretches.iter(),
+        sums,
+        out,
+        next: (sums, out),
+        count: 0,
+        before: 0,
+        at_once: fours.div_ceil(products),
     }
 }

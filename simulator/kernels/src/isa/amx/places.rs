@@ -1,45 +1,46 @@
 //! Where the positions of some tiles lie: their bytes, their sums, and their outputs.
 
 use super::super::Panel;
+use super::ended::FOUR;
 use super::tiles::Tiling;
 
-/// Positions that are ended together.
-pub const FOUR: usize = 4;
-
-/// Up to [`FOUR`] positions whose outputs lie one behind the other.
+/// Positions whose outputs lie one behind the other, as their sums do.
 #[derive(Clone, Copy, Default)]
-pub struct Piece {
+pub struct Stretch {
     /// The first of them among the positions of the tiles.
-    pub sum: u32,
-    pub count: u32,
+    pub sum: usize,
     /// The first of them among all positions that have outputs.
     pub output: usize,
+    pub count: usize,
 }
 
-/// The positions of some tiles in pieces, of at most four tiles: of a row of five positions, the fewest, there are two.
+/// The outputs of at most four tiles: of rows of five positions, the fewest, with one between them, there are up to twelve.
 #[derive(Clone, Copy, Default)]
-pub struct Pieces {
-    pieces: [Piece; 32],
+pub struct Stretches {
+    stretches: [Stretch; 16],
     len: usize,
+    /// Positions, those of each stretch counted as whole fours.
+    pub fours: usize,
 }
 
-impl Pieces {
-    pub fn all(&self) -> &[Piece] {
-        &self.pieces[..self.len]
+impl Stretches {
+    pub fn all(&self) -> &[Stretch] {
+        &self.stretches[..self.len]
     }
 
-    /// `count` positions that lie one behind the other, the last four overlapping with those before.
+    /// More positions: they go on with those before, or begin anew.
     fn add(&mut self, sum: usize, output: usize, count: usize) {
-        let mut len = self.len;
-        let mut first = 0;
-        while first < count {
-            let at = first.min(count.saturating_sub(FOUR));
-            let some = (count - at).min(FOUR);
-            self.pieces[len] = Piece { sum: (sum + at) as u32, count: some as u32, output: output + at };
-            len += 1;
-            first += FOUR;
+        if let Some(last) = self.stretches[..self.len].last_mut()
+            && (last.sum + last.count, last.output + last.count) == (sum, output)
+        {
+            self.fours -= last.count.div_ceil(FOUR);
+            last.count += count;
+            self.fours += last.count.div_ceil(FOUR);
+            return;
         }
-        self.len = len;
+        self.stretches[self.len] = Stretch { sum, output, count };
+        self.fours += count.div_ceil(FOUR);
+        self.len += 1;
     }
 }
 
@@ -84,29 +85,22 @@ impl Places {
     }
 
     /// The next tiles: where their bytes begin, and their outputs.
-    pub fn next(&mut self, begin: &mut [usize], pieces: &mut Pieces) {
-        pieces.len = 0;
+    pub fn next(&mut self, begin: &mut [usize], stretches: &mut Stretches) {
+        (stretches.len, stretches.fours) = (0, 0);
         let rows = self.rows();
-        // Positions that go on.
-        let (mut from, mut to, mut count) = (0, 0, 0);
         for (i, begin) in begin.iter_mut().enumerate() {
             *begin = self.row * self.row_step + self.column * self.step;
             let (mut row, mut column, mut done) = (self.row, self.column, 0);
             while done < rows {
                 let some = (rows - done).min(self.count.saturating_sub(column));
-                let next = row * self.count + column;
-                if (from + count, to + count) == (i * rows + done, next) {
-                    count += some;
-                } else if some > 0 {
-                    pieces.add(from, to, count);
-                    (from, to, count) = (i * rows + done, next, some);
+                if some > 0 {
+                    stretches.add(i * rows + done, row * self.count + column, some);
                 }
                 done += self.pitch - column;
                 (row, column) = (row + 1, 0);
             }
             self.advance();
         }
-        pieces.add(from, to, count);
     }
 
     fn advance(&mut self) {
