@@ -4,17 +4,20 @@
 //! smaller output. So there are a smallest and a largest sum beyond which nothing changes, all saturations and clips
 //! happen outside them, and between them is one line: `(sum * m + bias * m + half) >> k`. Both limits are looked for with
 //! the exact rule among the sums that weights and inputs can make, and the line is compared with it at both. Equal steps are a line too, whose slope is a fraction: it is
-//! compared with the rule before and behind each step, between which nothing changes.
+//! compared with the rule before and behind each step, between which nothing changes. There floating point does too, with less work
+//! than integers, since no sum needs a limit and one multiplication is enough for any size of steps.
 
 use std::ops::Range;
 
 use crate::finish::{Activation, Finish, Finisher, bounds};
-use crate::isa::{Affine, BLOCK, End, Kernels, Wide};
+use crate::isa::{Affine, BLOCK, End, Kernels, Slope, Wide, slope_of};
 use crate::{Output, PrepareError};
 
 #[derive(Clone, Debug)]
 enum Fast {
     Affine(Affine),
+    /// And the same in integers, where these hold it.
+    Slope(Slope, Option<Affine>),
     Wide(Wide),
     /// (edge, filter), and filters.
     Steps(Vec<i32>, usize),
@@ -56,8 +59,11 @@ impl Ending {
                 _ => None,
             }
         };
-        let fast = if let Some(lines) = lines(false) {
-            Fast::Affine(affine(&lines, finish.output_signed, largest))
+        let narrow = lines(false).map(|lines| affine(&lines, finish.output_signed, largest));
+        let fast = if let Some(slope) = slope(&finisher, largest) {
+            Fast::Slope(slope, narrow)
+        } else if let Some(affine) = narrow {
+            Fast::Affine(affine)
         } else if let Some(lines) = lines(true) {
             Fast::Wide(wide(&lines))
         } else {
@@ -82,7 +88,10 @@ impl Ending {
 
     /// The end as one line in 32 bits for each filter.
     pub(crate) fn affine(&self) -> Option<&Affine> {
-        if let Fast::Affine(affine) = &self.fast { Some(affine) } else { None }
+        match &self.fast {
+            Fast::Affine(affine) | Fast::Slope(_, Some(affine)) => Some(affine),
+            _ => None,
+        }
     }
 
     /// Positions with all filters each, from sums of products to output elements.
@@ -94,10 +103,11 @@ impl Ending {
         self.emit(kernels, (sums, self.filters), 0..self.filters, output, 0);
     }
 
-    /// The end as one line, of 32 or 64 bits, for each filter.
+    /// The end as one line for each filter.
     pub(crate) fn lines(&self) -> Option<End<'_>> {
         match &self.fast {
             Fast::Affine(end) => Some(End::Affine(end)),
+            Fast::Slope(end, _) => Some(End::Slope(end)),
             Fast::Wide(end) => Some(End::Wide(end)),
             _ => None,
         }
@@ -117,6 +127,9 @@ impl Ending {
         match (&self.fast, output) {
             (Fast::Affine(end), Output::Bytes(out)) => {
                 kernels.affine(sums, step, end, filters, &mut out[start..], all);
+            }
+            (Fast::Slope(end, _), Output::Bytes(out)) => {
+                kernels.slope(sums, step, end, filters, &mut out[start..], all);
             }
             (Fast::Wide(end), Output::Bytes(out)) => kernels.wide(sums, step, end, filters, &mut out[start..], all),
             (Fast::Steps(edges, width), Output::Bytes(out)) => {
@@ -285,6 +298,51 @@ fn step_line(finisher: &Finisher, filter: usize, limits: Result<Limits, i32>, wi
         let line = Line { low, high, m, add: start - threshold * i64::from(m), k, floor: least, ceiling: most };
         Some(line).filter(exact)
     })
+}
+
+/// Sums below this one are floats exactly.
+const EXACT: i64 = 1 << 24;
+
+/// Equal steps in floating point, which is compared with the rule at the farthest sums and before and behind each step.
+fn slope(finisher: &Finisher, largest: &[i64]) -> Option<Slope> {
+    let (filters, finish) = finisher.parts();
+    let Activation::Steps(steps) = &finish.activation else { return None };
+    if finish.scale.is_some() || !finish.bias.is_empty() || largest.iter().any(|&l| l >= EXACT) {
+        return None;
+    }
+    let mut made = Slope::default();
+    for (f, &largest) in largest.iter().enumerate() {
+        let (a, b, most) = match limits(finisher, f, largest) {
+            Err(y) => (0.0, f64::from(y), y),
+            Ok(Limits { low, most, .. }) => {
+                let size = i64::from(steps.step_16ths[f]) << 4u8.checked_sub(finish.output_bits)?;
+                // All of what is rounded up, but for half the smallest fraction there is: so both sides have as much room.
+                match size {
+                    0 => (f64::from(most), -f64::from(low) * f64::from(most), most),
+                    _ => {
+                        let (size, threshold) = (size as f64, f64::from(steps.threshold[f]));
+                        (16.0 / size, (size - 0.5 - 16.0 * threshold) / size, most)
+                    }
+                }
+            }
+        };
+        let (a, b, ceiling) = (a as f32, b as f32, most as f32);
+        let farthest = i32::try_from(largest).ok()?;
+        let same = |sum: i32| {
+            let sum = sum.clamp(-farthest, farthest);
+            i32::from(slope_of(sum, a, b, ceiling)) == finisher.whole(sum, f)
+        };
+        let edges = finisher.edges().iter().skip(f).step_by(filters);
+        if ![-farthest, farthest].into_iter().chain(edges.flat_map(|&e| [e, e.saturating_add(1)])).all(same) {
+            return None;
+        }
+        made.a.push(a);
+        made.b.push(b);
+        made.ceiling.push(ceiling);
+    }
+    let width = filters.next_multiple_of(BLOCK);
+    [&mut made.a, &mut made.b, &mut made.ceiling].into_iter().for_each(|v| v.resize(width, 0.0));
+    Some(made)
 }
 
 /// Steps edge by edge.

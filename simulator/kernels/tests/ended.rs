@@ -1,6 +1,6 @@
 //! Products that kernel sets end at once, against sums by plain loops and their ends one after the other.
 
-use akida_kernels::isa::{Affine, BLOCK, End, Packed, Panel, Wide};
+use akida_kernels::isa::{Affine, BLOCK, End, Packed, Panel, Slope, Wide};
 use akida_kernels::{available, scalar};
 
 struct Random(u64);
@@ -72,15 +72,21 @@ fn sets_end_products_as_plain_loops_do() {
                 floor: vec![3; narrow.low.len()],
                 ceiling: vec![100; narrow.low.len()],
             };
+            let some = |v: &[i32], unit: f32| v.iter().map(|&v| v as f32 * unit).collect();
+            let slope =
+                Slope { a: some(&narrow.m, 0.001), b: some(&narrow.add, 0.01), ceiling: vec![15.0; narrow.low.len()] };
             let panel = Panel { data: &data, step, count, row_step, rows, run_step };
 
             let (positions, width) = (rows * count, packed.width());
             let mut sums = vec![0; positions * width];
             scalar().multiply(&panel, &packed, 0..width / BLOCK, &start, &mut sums, width);
-            for end in [End::Affine(&narrow), End::Wide(&wide)] {
+            for (name, end) in
+                [("line", End::Affine(&narrow)), ("slope", End::Slope(&slope)), ("long line", End::Wide(&wide))]
+            {
                 let mut expected = vec![0; positions * filters];
                 match end {
                     End::Affine(end) => scalar().affine(&sums, width, end, 0..filters, &mut expected, filters),
+                    End::Slope(end) => scalar().slope(&sums, width, end, 0..filters, &mut expected, filters),
                     End::Wide(end) => scalar().wide(&sums, width, end, 0..filters, &mut expected, filters),
                 }
                 for set in available() {
@@ -88,7 +94,7 @@ fn sets_end_products_as_plain_loops_do() {
                     if set.ended(&panel, &packed, &start, end, &mut made) {
                         at_once += 1;
                         let case = format!("{rows} x {count} positions, {runs} x {run} bytes, {filters} filters");
-                        assert!(made == expected, "{}: {case}, {}", set.name(), matches!(end, End::Wide(_)));
+                        assert!(made == expected, "{}: {case}, {name}", set.name());
                     } else {
                         assert!(made.iter().all(|b| *b == 0xA5), "{}: nothing is done", set.name());
                     }

@@ -8,7 +8,7 @@ use akida_hal::regs::top::{GeneralControl, InterruptSource};
 
 use super::bus::{Bus, HostMemory};
 use super::controller::{Controller, Kind};
-use super::job::{CoreDone, CoreWork, JobError, Passes, Setup, Tamper};
+use super::job::{CoreDone, CoreWork, JobError, Passes, Reach, Setup, Tamper};
 use super::memory::lock;
 use super::passes::Networks;
 use super::{Chip, JobRecord, Presence};
@@ -104,7 +104,7 @@ impl Chip {
         self.catch_up_with_others(&networks);
         while works.len() < most {
             self.controllers[kind.index()].busy = false;
-            match self.start(kind, host) {
+            match self.start(kind, host, Some(&works[0].reach)) {
                 Some(work) => works.push(work),
                 None => break,
             }
@@ -114,10 +114,11 @@ impl Chip {
     }
 
     fn first_work(&mut self, host: &Arc<dyn HostMemory>) -> Option<CoreWork> {
-        [Kind::Config, Kind::Event, Kind::Hrc].into_iter().find_map(|kind| self.start(kind, host))
+        [Kind::Config, Kind::Event, Kind::Hrc].into_iter().find_map(|kind| self.start(kind, host, None))
     }
 
-    fn start(&mut self, kind: Kind, host: &Arc<dyn HostMemory>) -> Option<CoreWork> {
+    /// `reach`: that of a job which is taken together with this one.
+    fn start(&mut self, kind: Kind, host: &Arc<dyn HostMemory>, reach: Option<&Arc<Reach>>) -> Option<CoreWork> {
         let controller = &self.controllers[kind.index()];
         let index = controller.pending()?;
         let config = &self.controllers[Kind::Config.index()];
@@ -159,16 +160,24 @@ impl Chip {
         let config = &self.controllers[Kind::Config.index()].registers;
         let reset_mesh = self.top.control().contains(GeneralControl::MULTI_PASS);
         let passes = replaying.then(|| Passes::of(config, reset_mesh, self.passes.clone()));
+        let reach = reach.cloned().unwrap_or_else(|| Arc::new(self.reach(kind, host)));
         let controller = &mut self.controllers[kind.index()];
         controller.take(index);
         Some(CoreWork {
             kind,
             index,
             started: controller.epoch().load(Ordering::SeqCst),
-            epoch: controller.epoch().clone(),
             setup: Setup::of(&controller.registers),
             slot: controller.slot(index),
             passes,
+            tamper,
+            reach,
+        })
+    }
+
+    fn reach(&self, kind: Kind, host: &Arc<dyn HostMemory>) -> Reach {
+        Reach {
+            epoch: self.controllers[kind.index()].epoch().clone(),
             bus: Bus {
                 memory: self.memory.clone(),
                 outbound: self.config.bus_master().then(|| self.iatu.clone()),
@@ -176,9 +185,8 @@ impl Chip {
             },
             mesh: self.mesh.clone(),
             fnp2: self.top.fnp2_addresses(),
-            tamper,
             spare: self.spare.clone(),
-        })
+        }
     }
 
     /// Gives a job back; the clock cycles it took.

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
 use super::{
-    Affine, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending, loops,
+    Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
+    loops,
 };
 
 /// AVX2 kernels.
@@ -14,9 +15,9 @@ use super::{
 pub struct Avx2(());
 
 impl Avx2 {
-    /// None where the machine lacks AVX2.
+    /// None where the machine lacks AVX2 or FMA.
     pub fn new() -> Option<Self> {
-        is_x86_feature_detected!("avx2").then_some(Self(()))
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
 }
 
@@ -86,5 +87,5 @@ fn peak(rounds: u64) -> u64 {
     unsafe { tile::peak::<Pairs, 8>(rounds) }
 }
 
-loops_with!("avx2", all);
+loops_with!("avx2,fma", all);
 kernels!(Avx2, "x86_64-u8i8-avx2");

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
 use super::{
-    Affine, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending, loops,
+    Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
+    loops,
 };
 
 /// AVX-VNNI kernels.
@@ -16,7 +17,9 @@ pub struct AvxVnni(());
 impl AvxVnni {
     /// None where the machine lacks AVX2 or AVX-VNNI.
     pub fn new() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")).then_some(Self(()))
+        let there =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("avxvnni");
+        there.then_some(Self(()))
     }
 }
 
@@ -84,5 +87,5 @@ fn peak(rounds: u64) -> u64 {
     unsafe { tile::peak::<Ymm, 12>(rounds) }
 }
 
-loops_with!("avx2", all);
+loops_with!("avx2,fma", all);
 kernels!(AvxVnni, "x86_64-u8i8-avxvnni");

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Affine, CHUNK, Shifts, Taps, TapsEnd, Terms, Wide, Windows};
+use super::{Affine, CHUNK, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows};
 
 #[inline(always)]
 fn affine_of(sum: i32, low: i32, high: i32, m: i32, add: i32, k: i32, (least, most): (i32, i32)) -> u8 {
@@ -36,6 +36,25 @@ pub(super) fn affine(
             out[i] = affine_of(sums[i], low[i], high[i], m[i], add[i], k[i], bounds);
         }
     }
+}
+
+/// The same in floating point.
+#[inline(always)]
+pub(super) fn slope(sums: &[i32], step: usize, slope: &Slope, filters: Range<usize>, out: &mut [u8], out_step: usize) {
+    let len = filters.len();
+    let (a, b, ceiling) = (&slope.a[filters.clone()], &slope.b[filters.clone()], &slope.ceiling[filters]);
+    for (sums, out) in sums.chunks_exact(step).zip(out.chunks_mut(out_step)) {
+        let (sums, out) = (&sums[..len], &mut out[..len]);
+        for i in 0..len {
+            out[i] = slope_of(sums[i], a[i], b[i], ceiling[i]);
+        }
+    }
+}
+
+/// What a slope makes of one sum.
+#[inline(always)]
+pub fn slope_of(sum: i32, a: f32, b: f32, ceiling: f32) -> u8 {
+    (sum as f32).mul_add(a, b).min(ceiling) as u8
 }
 
 /// The same in 64 bits.
@@ -208,6 +227,11 @@ macro_rules! loop_methods {
         fn affine(&self, sums: &[i32], step: usize, end: &Affine, f: Range<usize>, out: &mut [u8], out_step: usize) {
             check_ending(sums, step, end.low.len(), &f, out, out_step);
             $loops::affine(sums, step, end, f, out, out_step);
+        }
+
+        fn slope(&self, sums: &[i32], step: usize, end: &Slope, f: Range<usize>, out: &mut [u8], out_step: usize) {
+            check_ending(sums, step, end.a.len(), &f, out, out_step);
+            $loops::slope(sums, step, end, f, out, out_step);
         }
 
         fn wide(&self, sums: &[i32], step: usize, end: &Wide, f: Range<usize>, out: &mut [u8], out_step: usize) {

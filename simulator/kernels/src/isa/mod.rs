@@ -36,6 +36,7 @@ pub use avx512::Avx512Vnni;
 #[cfg(target_arch = "x86_64")]
 pub use avxvnni::AvxVnni;
 pub use choose::{UnknownKernels, VARIABLE, available, best, forced, scalar};
+pub use loops::slope_of;
 pub use pack::{BLOCK, Packed, Panel};
 pub use scalar::Scalar;
 pub use taps::{CHUNK, Taps, TapsEnd};
@@ -60,7 +61,19 @@ pub struct Affine {
     pub limited: bool,
 }
 
-/// The same in 64 bits, and the result between two limits, for scales and steps that 32 do not hold. Shifted products fit
+/// `min(sum * a + b, ceiling)`, by filter, in floating point of 32 bits that is rounded once, without its fraction, saturating to an
+/// unsigned byte. For steps, of which there are few: at each of them the result is looked at when a layer is prepared.
+#[derive(Clone, Debug, Default)]
+pub struct Slope {
+    /// Factor.
+    pub a: Vec<f32>,
+    /// Added.
+    pub b: Vec<f32>,
+    /// Largest result.
+    pub ceiling: Vec<f32>,
+}
+
+/// The same as [`Affine`] in 64 bits, and the result between two limits, for scales and steps that 32 do not hold. Shifted products fit
 /// 32 bits.
 #[derive(Clone, Debug, Default)]
 pub struct Wide {
@@ -80,11 +93,13 @@ pub struct Wide {
     pub ceiling: Vec<i32>,
 }
 
-/// One or the other.
+/// One of them.
 #[derive(Clone, Copy, Debug)]
 pub enum End<'a> {
     /// In 32 bits.
     Affine(&'a Affine),
+    /// In floating point.
+    Slope(&'a Slope),
     /// In 64.
     Wide(&'a Wide),
 }
@@ -94,6 +109,7 @@ impl End<'_> {
     pub fn width(&self) -> usize {
         match self {
             End::Affine(end) => end.low.len(),
+            End::Slope(end) => end.a.len(),
             End::Wide(end) => end.low.len(),
         }
     }
@@ -171,7 +187,7 @@ pub trait Kernels: Debug + Send + Sync {
     );
 
     /// The same with all filters, ended: `out[position * filters + f]`. Nothing is done and false is given where this is no better
-    /// than [`multiply`](Self::multiply) and [`affine`](Self::affine) or [`wide`](Self::wide), one after the other.
+    /// than [`multiply`](Self::multiply) and [`affine`](Self::affine) or its like, one after the other.
     ///
     /// # Panics
     /// As these.
@@ -221,6 +237,12 @@ pub trait Kernels: Debug + Send + Sync {
         out: &mut [u8],
         out_step: usize,
     );
+
+    /// The same in floating point.
+    ///
+    /// # Panics
+    /// As [`affine`](Self::affine).
+    fn slope(&self, sums: &[i32], step: usize, slope: &Slope, filters: Range<usize>, out: &mut [u8], out_step: usize);
 
     /// The same in 64 bits.
     ///

@@ -203,6 +203,7 @@ macro_rules! loops_with {
         loops_with!(
             $features,
             affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize),
+            slope(sums: &[i32], step: usize, end: &Slope, filters: Range<usize>, out: &mut [u8], out_step: usize),
             wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize),
             depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]),
             depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]),
@@ -266,6 +267,12 @@ macro_rules! kernels {
                 check_ending(sums, step, end.low.len(), &f, out, out_step);
                 // SAFETY: as above; lengths were checked.
                 unsafe { affine(sums, step, end, f, out, out_step) }
+            }
+
+            fn slope(&self, sums: &[i32], step: usize, end: &Slope, f: Range<usize>, out: &mut [u8], out_step: usize) {
+                check_ending(sums, step, end.a.len(), &f, out, out_step);
+                // SAFETY: as above; lengths were checked.
+                unsafe { slope(sums, step, end, f, out, out_step) }
             }
 
             fn wide(&self, sums: &[i32], step: usize, end: &Wide, f: Range<usize>, out: &mut [u8], out_step: usize) {

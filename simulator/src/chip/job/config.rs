@@ -74,10 +74,10 @@ impl CoreWork {
         if !reads && sources.as_ref().is_some_and(|noted| noted.iter().any(Source::is_read)) {
             *sources = None;
         }
-        let source = if sources.is_some() { Some(Source::new(&self.bus, slot, at, len)?) } else { None };
+        let source = if sources.is_some() { Some(Source::new(&self.reach.bus, slot, at, len)?) } else { None };
         let mut words = match &source {
             Some(source) => source.words().to_vec(),
-            None => self.bus.read_words(at, len)?,
+            None => self.reach.bus.read_words(at, len)?,
         };
         if !reads {
             if let Some((at, bits)) = self.tamper.packet
@@ -97,7 +97,7 @@ impl CoreWork {
         let gives = if read.is_empty() { Vec::new() } else { self.framed_read_back(&read) };
         if !gives.is_empty() {
             self.live()?;
-            self.bus.write(output, &gives)?;
+            self.reach.bus.write(output, &gives)?;
         }
         if let (Some(noted), Some(source)) = (sources, source) {
             noted.push(source.giving(output, gives));
@@ -110,7 +110,7 @@ impl CoreWork {
     fn play(&self, words: &[u32]) -> Result<(), JobError> {
         for packet in packet::packets(words) {
             let packet = packet?;
-            let mut mesh = lock(&self.mesh);
+            let mut mesh = lock(&self.reach.mesh);
             self.live()?;
             mesh.write(&packet.header, packet.payload)?;
         }
@@ -127,7 +127,7 @@ impl CoreWork {
             return Err(PacketError::HeaderTruncated { offset: 0 }.into());
         };
         let header = PacketHeader::decode(*words)?;
-        match lock(&self.mesh).read(&header) {
+        match lock(&self.reach.mesh).read(&header) {
             Ok(words) => Ok(words),
             Err(MeshError::NoSuchNp { .. }) => Ok(vec![0; header.len as usize]),
             Err(error) => Err(error.into()),
@@ -168,17 +168,17 @@ impl CoreWork {
         // A descriptor that the fault plan changes is to be seen.
         let mut sources = self.tamper.descriptor.is_none().then(Vec::new);
         {
-            let mut mesh = lock(&self.mesh);
+            let mut mesh = lock(&self.reach.mesh);
             self.live()?;
             let mut store = lock(&passes.store);
-            if sources.is_some() && store.bring(place, &mut mesh, &self.bus)? {
+            if sources.is_some() && store.bring(place, &mut mesh, &self.reach.bus)? {
                 return Ok(());
             }
             store.clear_mesh(&mut mesh);
         }
         self.burst(passes, pass, &mut sources)?;
         if let Some(sources) = sources {
-            let mesh = lock(&self.mesh);
+            let mesh = lock(&self.reach.mesh);
             lock(&passes.store).note(place, sources, &mesh);
         }
         Ok(())

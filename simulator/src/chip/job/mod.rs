@@ -121,24 +121,30 @@ pub struct CoreWork {
     pub kind: Kind,
     /// Ring index.
     pub index: u8,
-    /// Reset counter when it started, and now.
+    /// Reset counter when it started.
     pub started: u64,
-    /// See `started`.
-    pub epoch: Arc<AtomicU64>,
     /// The controller's registers.
     pub setup: Setup,
     /// Slot address and length.
     pub slot: (u32, u32),
     /// Multi-pass, both for the first burst of the config DMA and for input jobs.
     pub passes: Option<Passes>,
+    /// Injected faults.
+    pub tamper: Tamper,
     /// What it may touch.
+    pub reach: Arc<Reach>,
+}
+
+/// What jobs that are taken together touch: one for all, since threads that count references to many things wait for each other.
+pub struct Reach {
+    /// Reset counter of their controller.
+    pub epoch: Arc<AtomicU64>,
+    /// Device and host memory.
     pub bus: Bus,
     /// Where packets go.
     pub mesh: Arc<Mutex<Mesh>>,
     /// External weight addresses.
     pub fnp2: [u32; 4],
-    /// Injected faults.
-    pub tamper: Tamper,
     /// Buffers that no job uses.
     pub spare: Arc<Mutex<Vec<Buffers>>>,
 }
@@ -164,13 +170,18 @@ struct Taken {
     output: u32,
 }
 
-/// An output that is made and not written.
+/// An output that is made, in the buffers of its job, and not written.
 struct Made {
     taken: Taken,
     checksum_in: u32,
-    output: MeshOutput,
-    /// What made it, where its memory goes back to.
-    network: Arc<Network>,
+    output: Framed,
+}
+
+/// An output as it is written.
+struct Framed {
+    /// Bytes behind the header.
+    payload: usize,
+    checksum: u32,
 }
 
 struct Weights<'a> {
@@ -224,10 +235,10 @@ impl CoreWork {
             (Kind::Config, Some(passes)) => self.burst(passes, 0, &mut None),
             (Kind::Config, None) => self.config(self.slot.0, &mut None),
             (_, passes) => {
-                let mut buffers = lock(&self.spare).pop().unwrap_or_default();
+                let mut buffers = lock(&self.reach.spare).pop().unwrap_or_default();
                 let made = self.make(passes.as_ref(), &mut buffers);
-                let outcome = made.and_then(|made| self.deliver(made, &mut buffers));
-                lock(&self.spare).push(buffers);
+                let outcome = made.and_then(|made| self.deliver(&made, &buffers));
+                lock(&self.reach.spare).push(buffers);
                 outcome
             }
         };
@@ -250,7 +261,7 @@ impl CoreWork {
 
     fn descriptor<const N: usize>(&self, slot: u32) -> Result<[u32; N], JobError> {
         let mut words = [0; N];
-        self.bus.fill_words(slot, &mut words)?;
+        self.reach.bus.fill_words(slot, &mut words)?;
         if let Some((word, bits)) = self.tamper.descriptor
             && let Some(word) = words.get_mut(usize::from(word))
         {
@@ -260,14 +271,14 @@ impl CoreWork {
     }
 
     fn live(&self) -> Result<(), JobError> {
-        if self.epoch.load(Ordering::SeqCst) == self.started { Ok(()) } else { Err(JobError::Cancelled) }
+        if self.reach.epoch.load(Ordering::SeqCst) == self.started { Ok(()) } else { Err(JobError::Cancelled) }
     }
 
     /// The memory-to-memory test mode of hardware.md 8.2: {0, source, words, destination}.
     fn loopback(&self) -> Result<Completed, JobError> {
         let [_, source, words, destination, ..] = self.descriptor::<{ descriptor::WORDS }>(self.slot.0)?;
         let words = words & 0x00ff_ffff;
-        let data = self.bus.read_words(source, words as usize)?;
+        let data = self.reach.bus.read_words(source, words as usize)?;
         let header = OutputHeader { words, format: FormatType::Loopback };
         let mut output = self.framed(header);
         data.iter().for_each(|w| output.extend_from_slice(&w.to_le_bytes()));
@@ -296,7 +307,8 @@ impl CoreWork {
                 self.next_pass(passes, 0)?;
             }
         }
-        Ok(Made { taken, checksum_in, output: made, network })
+        let output = self.frame_output(made, &network, buffers);
+        Ok(Made { taken, checksum_in, output })
     }
 
     /// Passes of a job.
@@ -307,8 +319,8 @@ impl CoreWork {
     /// One pass, and the network that was.
     fn compute(&self, input: MeshInput<'_>) -> Result<(MeshOutput, Arc<Network>), JobError> {
         self.live()?;
-        let network = lock(&self.mesh).network()?;
-        let output = network.run(input, &Weights { bus: &self.bus, addresses: self.fnp2 })?;
+        let network = lock(&self.reach.mesh).network()?;
+        let output = network.run(input, &Weights { bus: &self.reach.bus, addresses: self.reach.fnp2 })?;
         Ok((output, network))
     }
 
@@ -323,7 +335,7 @@ impl CoreWork {
                 Some(network) => self.place_events(&d, network.input(), &mut buffers.input)?,
                 None => {
                     buffers.events.resize(d.input_words as usize, 0);
-                    self.bus.fill_words(d.input, &mut buffers.events)?;
+                    self.reach.bus.fill_words(d.input, &mut buffers.events)?;
                 }
             }
             let input = d.input..d.input.saturating_add(d.input_words.saturating_mul(4));
@@ -338,10 +350,10 @@ impl CoreWork {
         let data = &mut buffers.input;
         data.resize(bytes as usize, 0);
         if stride == d.row_bytes {
-            self.bus.read(d.input, data)?;
+            self.reach.bus.read(d.input, data)?;
         } else {
             for (row, into) in data.chunks_mut(d.row_bytes.max(1) as usize).enumerate() {
-                self.bus.read(d.input.wrapping_add(stride.wrapping_mul(row as u32)), into)?;
+                self.reach.bus.read(d.input.wrapping_add(stride.wrapping_mul(row as u32)), into)?;
             }
         }
         let words = data.len().div_ceil(4) as u32;
@@ -362,7 +374,7 @@ impl CoreWork {
         let count = d.input_words as usize / 2;
         for first in (0..count).step_by(some.len()) {
             let events = &mut some[..(count - first).min(EVENTS / EVENT_BYTES)];
-            self.bus.fill_words(d.input.wrapping_add((first * EVENT_BYTES) as u32), events.as_flattened_mut())?;
+            self.reach.bus.fill_words(d.input.wrapping_add((first * EVENT_BYTES) as u32), events.as_flattened_mut())?;
             let fnp = *fnp.get_or_insert(of_fnp(events.as_flattened()));
             port.place_events(events, fnp, into);
         }

@@ -3,9 +3,10 @@
 use akida_hal::format::OutputHeader;
 use akida_hal::regs::dma::{self, Control, MonitorStatus};
 
-use super::{Buffers, CoreWork, JobError, Made, Taken};
+use super::{Buffers, CoreWork, Framed, JobError, Made, Taken};
 use crate::chip::bus::BusError;
 use crate::chip::controller::Completed;
+use crate::mesh::{MeshOutput, Network};
 
 /// The sum of little-endian words; what is missing of the last one is 0.
 pub(super) fn sum_bytes(bytes: &[u8]) -> u32 {
@@ -30,20 +31,24 @@ fn cycles(input_words: u32, output_words: u32) -> u32 {
 }
 
 impl CoreWork {
-    /// The output to where it belongs.
-    pub(super) fn deliver(&self, made: Made, buffers: &mut Buffers) -> Result<Completed, JobError> {
-        let Made { taken, checksum_in, output: made, network } = made;
+    /// An output as it is written, in the buffers: header and payload.
+    pub(super) fn frame_output(&self, output: MeshOutput, network: &Network, buffers: &mut Buffers) -> Framed {
         let framed = &mut buffers.output;
         framed.clear();
         framed.resize(self.header_bytes(), 0);
-        made.payload(framed);
-        let format_type = made.format_type();
-        network.give_back(made.elements);
+        output.payload(framed);
         let payload = framed.len() - self.header_bytes();
-        let format = OutputHeader { words: (payload / 4) as u32, format: format_type };
+        let format = OutputHeader { words: (payload / 4) as u32, format: output.format_type() };
+        network.give_back(output.elements);
         self.frame(format, framed);
-        self.write(taken.output, framed)?;
-        Ok(self.ended(&taken, checksum_in, payload, self.checksum(&framed[self.header_bytes()..])))
+        Framed { payload, checksum: self.checksum(&framed[self.header_bytes()..]) }
+    }
+
+    /// The output to where it belongs.
+    pub(super) fn deliver(&self, made: &Made, buffers: &Buffers) -> Result<Completed, JobError> {
+        let Made { taken, checksum_in, output } = made;
+        self.write(taken.output, &buffers.output)?;
+        Ok(self.ended(taken, *checksum_in, output.payload, output.checksum))
     }
 
     /// What registers say of an input job with so many bytes of output behind its header.
@@ -103,7 +108,7 @@ impl CoreWork {
         let header = self.header_bytes();
         let cleared = self.cleared();
         let len = framed.len().max(header + cleared);
-        if !self.bus.decodes(output, len) {
+        if !self.reach.bus.decodes(output, len) {
             return Err(BusError::Decode { address: output, len }.into());
         }
         self.live()?;
@@ -111,12 +116,12 @@ impl CoreWork {
         let mut at = framed.len();
         while at < header + cleared {
             let n = zeros.len().min(header + cleared - at);
-            self.bus.write(output.wrapping_add(at as u32), &zeros[..n])?;
+            self.reach.bus.write(output.wrapping_add(at as u32), &zeros[..n])?;
             at += n;
         }
         // Half a header: the word with the length is the one that is missing.
         let from = if self.tamper.header { header / 2 } else { 0 };
-        Ok(self.bus.write(output.wrapping_add(from as u32), &framed[from..])?)
+        Ok(self.reach.bus.write(output.wrapping_add(from as u32), &framed[from..])?)
     }
 
     pub(super) fn completed(

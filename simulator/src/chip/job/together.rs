@@ -49,9 +49,9 @@ pub struct Computed {
 impl Computed {
     /// Writes the output.
     pub fn finish(self) -> CoreDone {
-        let Self { work, mut buffers, made } = self;
-        let outcome = made.and_then(|made| work.deliver(made, &mut buffers));
-        lock(&work.spare).push(buffers);
+        let Self { work, buffers, made } = self;
+        let outcome = made.and_then(|made| work.deliver(&made, &buffers));
+        lock(&work.reach.spare).push(buffers);
         work.done(outcome)
     }
 }
@@ -65,18 +65,18 @@ impl CoreWork {
         if self.kind == Kind::Config || dma::LOOPBACK.any(self.setup.debug) || sums {
             return None;
         }
-        let mut mesh = lock(&self.mesh);
+        let mut mesh = lock(&self.reach.mesh);
         let Some(passes) = &self.passes else {
             let network = mesh.network().ok().filter(|network| !network.keeps_frames())?;
             return Some(Arc::new(Networks::new(vec![network], Vec::new())));
         };
         let several = self.loops() > 1 && !self.tampered();
-        several.then(|| passes.networks(self.loops(), &mut mesh, &self.bus))?
+        several.then(|| passes.networks(self.loops(), &mut mesh, &self.reach.bus))?
     }
 
     /// Reads the input. The networks are those that [`networks`](Self::networks) gave.
     pub fn begin(self, networks: Arc<Networks>) -> Begun {
-        let mut buffers = lock(&self.spare).pop().unwrap_or_default();
+        let mut buffers = lock(&self.reach.spare).pop().unwrap_or_default();
         let mut taken = self.read_input(Some(networks.first()), &mut buffers);
         if let (Ok(taken), Some(_)) = (&mut taken, &self.passes) {
             taken.output = self.setup.replay_output;
@@ -88,7 +88,7 @@ impl CoreWork {
 impl Begun {
     /// Does it as if it had not been begun.
     pub fn run(self) -> CoreDone {
-        lock(&self.work.spare).push(self.buffers);
+        lock(&self.work.reach.spare).push(self.buffers);
         self.work.run()
     }
 
@@ -134,7 +134,7 @@ impl Begun {
         let taken = taken.as_ref().ok()?;
         let (first, payload) = (networks.first().input(), networks.last().dense_payload()?);
         let output = self.writes();
-        let there = work.bus.memory.contains(output.start, output.len());
+        let there = work.reach.bus.memory.contains(output.start, output.len());
         let fits = self.buffers.input.len() == first.len() && first.check(&self.buffers.input).is_ok();
         let chained = networks.passes.windows(2).all(|pair| pair[1].input().takes(&pair[0].output()));
         if work.tampered()
@@ -151,7 +151,7 @@ impl Begun {
 
     /// Where the job finds weights in device memory.
     pub fn weights(&self) -> Vec<Range<u32>> {
-        let memory = Weights { bus: &self.work.bus, addresses: self.work.fnp2 };
+        let memory = Weights { bus: &self.work.reach.bus, addresses: self.work.reach.fnp2 };
         self.networks.passes.iter().flat_map(|network| network.external(&memory)).collect()
     }
 
@@ -173,16 +173,18 @@ impl Begun {
     }
 
     fn made(self, output: Result<MeshOutput, JobError>) -> Computed {
-        let Self { work, networks, buffers, taken } = self;
-        let network = networks.last().clone();
-        let made = taken.and_then(|taken| Ok(Made { taken, checksum_in: 0, output: output?, network }));
+        let Self { work, networks, mut buffers, taken } = self;
+        let made = taken.and_then(|taken| {
+            let output = work.frame_output(output?, networks.last(), &mut buffers);
+            Ok(Made { taken, checksum_in: 0, output })
+        });
         Computed { work, buffers, made }
     }
 
     /// What jobs of the same networks make, pass by pass.
     fn outputs(jobs: &[Self]) -> Result<Vec<MeshOutput>, JobError> {
         let Some(Self { work, networks, .. }) = jobs.first() else { return Ok(Vec::new()) };
-        let weights = Weights { bus: &work.bus, addresses: work.fnp2 };
+        let weights = Weights { bus: &work.reach.bus, addresses: work.reach.fnp2 };
         let inputs: Vec<MeshInput<'_>> = jobs.iter().map(|job| MeshInput::Dense(&job.buffers.input)).collect();
         networks.run(&inputs, &weights)
     }

@@ -9,7 +9,7 @@
 use std::mem::MaybeUninit;
 use std::slice::Iter;
 
-use super::super::avx512::{Block, Long, Narrow};
+use super::super::avx512::{Block, Line, Long, Narrow, Sloping};
 use super::super::{BLOCK, End, Packed, Panel};
 use super::places::{Places, Stretch, Stretches};
 use super::product::{LINE, TILE};
@@ -275,11 +275,12 @@ pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, 
     unsafe {
         match end {
             End::Affine(end) => match (end.signed, end.limited) {
-                (false, false) => ended_by::<Narrow<false, false>>(panel, w, start, end, out),
-                (false, true) => ended_by::<Narrow<false, true>>(panel, w, start, end, out),
-                (true, false) => ended_by::<Narrow<true, false>>(panel, w, start, end, out),
-                (true, true) => ended_by::<Narrow<true, true>>(panel, w, start, end, out),
+                (false, false) => ended_by::<Narrow<Line<false, false>>>(panel, w, start, end, out),
+                (false, true) => ended_by::<Narrow<Line<false, true>>>(panel, w, start, end, out),
+                (true, false) => ended_by::<Narrow<Line<true, false>>>(panel, w, start, end, out),
+                (true, true) => ended_by::<Narrow<Line<true, true>>>(panel, w, start, end, out),
             },
+            End::Slope(end) => ended_by::<Narrow<Sloping>>(panel, w, start, end, out),
             End::Wide(end) => ended_by::<Long>(panel, w, start, end, out),
         }
     }

@@ -15,7 +15,7 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use std::ops::Range;
 
-use super::{Affine, Avx512Vnni, End, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows};
+use super::{Affine, Avx512Vnni, End, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows};
 
 /// AMX kernels.
 #[derive(Debug)]
@@ -134,6 +134,10 @@ impl Kernels for Amx {
 
     fn affine(&self, sums: &[i32], step: usize, end: &Affine, f: Range<usize>, out: &mut [u8], out_step: usize) {
         self.others.affine(sums, step, end, f, out, out_step);
+    }
+
+    fn slope(&self, sums: &[i32], step: usize, end: &Slope, f: Range<usize>, out: &mut [u8], out_step: usize) {
+        self.others.slope(sums, step, end, f, out, out_step);
     }
 
     fn wide(&self, sums: &[i32], step: usize, end: &Wide, f: Range<usize>, out: &mut [u8], out_step: usize) {

@@ -33,6 +33,7 @@ unsafe fn finish(end: End<'_>, sums: &[i32], filters: Range<usize>, out: &mut [u
     unsafe {
         match end {
             End::Affine(end) => avx512::affine(sums, FILTERS, end, filters, out, out_step),
+            End::Slope(end) => avx512::slope(sums, FILTERS, end, filters, out, out_step),
             End::Wide(end) => avx512::wide(sums, FILTERS, end, filters, out, out_step),
         }
     }

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::super::{Affine, BLOCK, CHUNK, Taps, TapsEnd};
-use super::ends::Sixteen;
+use super::ends::Line;
 
 /// Where the rows of a quad of taps begin. Behind the last tap there are weights of 0 for whatever is read.
 fn quad(x: &[&[u8]], quad: usize) -> [*const u8; 4] {
@@ -91,7 +91,7 @@ unsafe fn depthwise_by<const N: usize, const LIMITED: bool>(
         unsafe {
             for (sums, out) in chunk((quads, &quad), w, at, place).into_iter().zip(out) {
                 let y: [__m512i; 4] =
-                    std::array::from_fn(|j| Sixteen::<LIMITED>::of(end, place + j * BLOCK).ended(sums[j]));
+                    std::array::from_fn(|j| Line::<false, LIMITED>::load(end, place + j * BLOCK).scaled(sums[j]));
                 let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
                 let bytes = if end.signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
                 if len - at >= CHUNK {

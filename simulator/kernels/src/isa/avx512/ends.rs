@@ -4,11 +4,31 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::super::{Affine, BLOCK, Wide};
+use super::super::{Affine, BLOCK, Slope, Wide};
 
-/// The parameters of sixteen filters; whether limits of sums matter.
+/// The parameters of sixteen filters.
+pub trait Sixteen {
+    /// Those of all filters.
+    type End;
+    /// Whether bytes are signed.
+    const SIGNED: bool;
+
+    /// Those from `at` on.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 VNNI; `at` and the fifteen behind are places of `end`.
+    unsafe fn of(end: &Self::End, at: usize) -> Self;
+
+    /// Sums to integers that become bytes by saturation.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 VNNI.
+    unsafe fn ended(&self, sums: __m512i) -> __m512i;
+}
+
+/// Of an [`Affine`] end; whether limits of sums matter.
 #[derive(Clone, Copy)]
-pub struct Sixteen<const LIMITED: bool> {
+pub struct Line<const SIGNED: bool, const LIMITED: bool> {
     low: __m512i,
     high: __m512i,
     m: __m512i,
@@ -16,25 +36,71 @@ pub struct Sixteen<const LIMITED: bool> {
     k: __m512i,
 }
 
-impl<const LIMITED: bool> Sixteen<LIMITED> {
-    /// Those from `at` on.
+impl<const SIGNED: bool, const LIMITED: bool> Line<SIGNED, LIMITED> {
+    /// As [`Sixteen::of`].
     ///
     /// # Safety
     /// `at` and the fifteen behind are places of `end`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub unsafe fn of(end: &Affine, at: usize) -> Self {
+    pub unsafe fn load(end: &Affine, at: usize) -> Self {
         // SAFETY: the caller's promise; all vectors of an ending have one length.
         let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
         Self { low: load(&end.low), high: load(&end.high), m: load(&end.m), add: load(&end.add), k: load(&end.k) }
     }
 
-    /// Sums to integers that become bytes by saturation.
+    /// As [`Sixteen::ended`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub fn ended(&self, sums: __m512i) -> __m512i {
+    pub fn scaled(&self, sums: __m512i) -> __m512i {
         let held = if LIMITED { _mm512_min_epi32(_mm512_max_epi32(sums, self.low), self.high) } else { sums };
         _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(held, self.m), self.add), self.k)
+    }
+}
+
+impl<const SIGNED: bool, const LIMITED: bool> Sixteen for Line<SIGNED, LIMITED> {
+    type End = Affine;
+    const SIGNED: bool = SIGNED;
+
+    #[inline(always)]
+    unsafe fn of(end: &Affine, at: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::load(end, at) }
+    }
+
+    #[inline(always)]
+    unsafe fn ended(&self, sums: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { self.scaled(sums) }
+    }
+}
+
+/// Of a [`Slope`].
+#[derive(Clone, Copy)]
+pub struct Sloping {
+    a: __m512,
+    b: __m512,
+    ceiling: __m512,
+}
+
+impl Sixteen for Sloping {
+    type End = Slope;
+    const SIGNED: bool = false;
+
+    #[inline(always)]
+    unsafe fn of(end: &Slope, at: usize) -> Self {
+        // SAFETY: the caller's promise; all vectors of an ending have one length.
+        let load = |v: &[f32]| unsafe { _mm512_loadu_ps(v.as_ptr().add(at)) };
+        Self { a: load(&end.a), b: load(&end.b), ceiling: load(&end.ceiling) }
+    }
+
+    #[inline(always)]
+    unsafe fn ended(&self, sums: __m512i) -> __m512i {
+        // SAFETY: the caller's promise. What is too far below for 32 bits becomes their least integer.
+        unsafe {
+            let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), self.a, self.b);
+            _mm512_cvttps_epi32(_mm512_min_ps(y, self.ceiling))
+        }
     }
 }
 
@@ -48,9 +114,9 @@ fn sixteen_bytes(y: __m512i, signed: bool) -> __m128i {
 /// Four times sixteen integers, saturating, one behind the other.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn bytes<const SIGNED: bool>(y: [__m512i; 4]) -> __m512i {
+fn bytes(y: [__m512i; 4], signed: bool) -> __m512i {
     let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
-    let lanes = if SIGNED { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
+    let lanes = if signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
     // Packing leaves four of each in every lane.
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     _mm512_permutexvar_epi32(order, lanes)
@@ -61,8 +127,8 @@ fn bytes<const SIGNED: bool>(y: [__m512i; 4]) -> __m512i {
 /// # Safety
 /// Every position has sixteen sums from `from` on, `step` apart, and room for as many bytes from `to` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn one_block<const SIGNED: bool, const LIMITED: bool>(
-    end: &Sixteen<LIMITED>,
+unsafe fn one_block<S: Sixteen>(
+    end: &S,
     positions: usize,
     (from, step): (*const i32, usize),
     (to, out_step): (*mut u8, usize),
@@ -73,7 +139,7 @@ unsafe fn one_block<const SIGNED: bool, const LIMITED: bool>(
         while position + 4 <= positions {
             let y: [__m512i; 4] =
                 std::array::from_fn(|i| end.ended(_mm512_loadu_si512(from.add((position + i) * step).cast())));
-            let y = bytes::<SIGNED>(y);
+            let y = bytes(y, S::SIGNED);
             let to = to.add(position * out_step);
             if out_step == BLOCK {
                 _mm512_storeu_si512(to.cast(), y);
@@ -87,7 +153,7 @@ unsafe fn one_block<const SIGNED: bool, const LIMITED: bool>(
         }
         while position < positions {
             let y = end.ended(_mm512_loadu_si512(from.add(position * step).cast()));
-            _mm_storeu_si128(to.add(position * out_step).cast(), sixteen_bytes(y, SIGNED));
+            _mm_storeu_si128(to.add(position * out_step).cast(), sixteen_bytes(y, S::SIGNED));
             position += 1;
         }
     }
@@ -98,8 +164,8 @@ unsafe fn one_block<const SIGNED: bool, const LIMITED: bool>(
 /// # Safety
 /// Every position has 32 sums from `from` on, `step` apart, and room for as many bytes from `to` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn two_blocks<const SIGNED: bool, const LIMITED: bool>(
-    ends: [Sixteen<LIMITED>; 2],
+unsafe fn two_blocks<S: Sixteen>(
+    ends: [S; 2],
     positions: usize,
     (from, step): (*const i32, usize),
     (to, out_step): (*mut u8, usize),
@@ -116,7 +182,7 @@ unsafe fn two_blocks<const SIGNED: bool, const LIMITED: bool>(
             // The last of an odd number is made twice.
             let next = (position + 1).min(positions - 1);
             let ([a, b], [c, d]) = (pair(position), pair(next));
-            let y = bytes::<SIGNED>([a, b, c, d]);
+            let y = bytes([a, b, c, d], S::SIGNED);
             _mm256_storeu_si256(to.add(position * out_step).cast(), _mm512_castsi512_si256(y));
             _mm256_storeu_si256(to.add(next * out_step).cast(), _mm512_extracti64x4_epi64::<1>(y));
             position += 2;
@@ -133,21 +199,31 @@ pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usi
     // SAFETY: the caller's promise.
     unsafe {
         match (end.signed, end.limited) {
-            (false, false) => affine_of::<false, false>(sums, step, end, filters, out, out_step),
-            (false, true) => affine_of::<false, true>(sums, step, end, filters, out, out_step),
-            (true, false) => affine_of::<true, false>(sums, step, end, filters, out, out_step),
-            (true, true) => affine_of::<true, true>(sums, step, end, filters, out, out_step),
+            (false, false) => ended_by::<Line<false, false>>(sums, step, end, filters, out, out_step),
+            (false, true) => ended_by::<Line<false, true>>(sums, step, end, filters, out, out_step),
+            (true, false) => ended_by::<Line<true, false>>(sums, step, end, filters, out, out_step),
+            (true, true) => ended_by::<Line<true, true>>(sums, step, end, filters, out, out_step),
         }
     }
+}
+
+/// The same by a [`Slope`].
+///
+/// # Safety
+/// Lengths are checked.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub unsafe fn slope(sums: &[i32], step: usize, end: &Slope, filters: Range<usize>, out: &mut [u8], out_step: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { ended_by::<Sloping>(sums, step, end, filters, out, out_step) }
 }
 
 /// # Safety
 /// Lengths are checked.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn affine_of<const SIGNED: bool, const LIMITED: bool>(
+unsafe fn ended_by<S: Sixteen>(
     sums: &[i32],
     step: usize,
-    end: &Affine,
+    end: &S::End,
     filters: Range<usize>,
     out: &mut [u8],
     out_step: usize,
@@ -160,13 +236,13 @@ unsafe fn affine_of<const SIGNED: bool, const LIMITED: bool>(
         // was checked, and nothing beyond `lanes` of them is touched.
         unsafe {
             let (from, to) = ((sums.as_ptr().add(at), step), (out.as_mut_ptr().add(at), out_step));
-            let first = Sixteen::<LIMITED>::of(end, filters.start + at);
+            let first = S::of(end, filters.start + at);
             if lanes >= 2 * BLOCK {
-                let both = [first, Sixteen::of(end, filters.start + at + BLOCK)];
-                two_blocks::<SIGNED, LIMITED>(both, positions, from, to);
+                let both = [first, S::of(end, filters.start + at + BLOCK)];
+                two_blocks(both, positions, from, to);
                 at += BLOCK;
             } else if lanes >= BLOCK {
-                one_block::<SIGNED, LIMITED>(&first, positions, from, to);
+                one_block(&first, positions, from, to);
             } else {
                 let mask = (1 << lanes) - 1;
                 let mut position = 0;
@@ -174,11 +250,11 @@ unsafe fn affine_of<const SIGNED: bool, const LIMITED: bool>(
                     // All filters, so few that the rest of a block lies where the next positions' outputs go: they come after it.
                     // Behind the last positions there may be nothing.
                     position = positions.saturating_sub(BLOCK.div_ceil(out_step));
-                    one_block::<SIGNED, LIMITED>(&first, position, from, to);
+                    one_block(&first, position, from, to);
                 }
                 for position in position..positions {
                     let sums = _mm512_maskz_loadu_epi32(mask, from.0.add(position * step));
-                    let y = sixteen_bytes(first.ended(sums), SIGNED);
+                    let y = sixteen_bytes(first.ended(sums), S::SIGNED);
                     _mm_mask_storeu_epi8(to.0.add(position * out_step).cast(), mask, y);
                 }
             }
@@ -293,19 +369,19 @@ fn lanes(at: usize, filters: usize) -> __mmask16 {
     }
 }
 
-/// [`Affine`] ends of a block.
-pub struct Narrow<const SIGNED: bool, const LIMITED: bool> {
-    end: Sixteen<LIMITED>,
+/// Ends of a block that become bytes by saturation.
+pub struct Narrow<S> {
+    end: S,
     lanes: __mmask16,
 }
 
-impl<const SIGNED: bool, const LIMITED: bool> Block for Narrow<SIGNED, LIMITED> {
-    type End = Affine;
+impl<S: Sixteen> Block for Narrow<S> {
+    type End = S::End;
 
     #[inline(always)]
-    unsafe fn of(end: &Affine, at: usize, filters: usize) -> Self {
+    unsafe fn of(end: &S::End, at: usize, filters: usize) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { Self { end: Sixteen::of(end, at), lanes: lanes(at, filters) } }
+        unsafe { Self { end: S::of(end, at), lanes: lanes(at, filters) } }
     }
 
     #[inline(always)]
@@ -315,11 +391,11 @@ impl<const SIGNED: bool, const LIMITED: bool> Block for Narrow<SIGNED, LIMITED> 
             let ended = |i: usize| self.end.ended(_mm512_loadu_si512(sums.add(i * BLOCK).cast()));
             if positions < 4 {
                 for i in 0..positions {
-                    _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, sixteen_bytes(ended(i), SIGNED));
+                    _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, sixteen_bytes(ended(i), S::SIGNED));
                 }
                 return;
             }
-            let y = bytes::<SIGNED>([ended(0), ended(1), ended(2), ended(3)]);
+            let y = bytes([ended(0), ended(1), ended(2), ended(3)], S::SIGNED);
             if step == BLOCK {
                 return _mm512_storeu_si512(out.cast(), y);
             }

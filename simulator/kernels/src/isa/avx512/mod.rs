@@ -9,10 +9,11 @@ use std::ops::Range;
 
 use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
 use depthwise::{depthwise, depthwise_of, depthwise_sums};
-pub(super) use ends::{Block, Long, Narrow, affine, wide};
+pub(super) use ends::{Block, Line, Long, Narrow, Sloping, affine, slope, wide};
 
 use super::{
-    Affine, Kernels, Packed, Panel, Shifts, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending, loops,
+    Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
+    loops,
 };
 
 /// AVX-512 VNNI kernels.
