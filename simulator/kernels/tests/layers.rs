@@ -152,19 +152,26 @@ prop_compose! {
         stride in 1usize..=2,
         pad in 0usize..=1,
         filters in prop_oneof![1usize..20, 30usize..70],
+        depthwise in prop::option::weighted(0.5, prop::sample::select(&[64usize, 100, 128, 192][..])),
         pool in prop_oneof![3 => Just(Pool::None), 1 => any::<bool>().prop_map(|after_activation| Pool::Global { after_activation })],
         finish in finishes(),
         signed: bool,
         seed: u64,
     ) -> Case {
         let channels = if kernel == [3, 3] { input.2.min(140) } else { input.2 };
+        // Whole chunks of channels, and others, and two rows at least.
+        let (kind, kernel, channels, filters) = match depthwise {
+            Some(channels) => (Kind::Depthwise, [3, 3], channels, channels),
+            None => (Kind::Standard, kernel, channels, filters),
+        };
+        let input = (input.0 + usize::from(depthwise.is_some()), input.1);
         let size = [input.0.max(kernel[0]), input.1.max(kernel[1])];
         let pad = if kernel == [1, 1] { 0 } else { pad };
         let conv = [0, 1].map(|a| (size[a] + 2 * pad - kernel[a]) / stride + 1);
         let whole = naive::output_size(&pool, conv);
         let tile = Tile { rows: 0..whole[0], columns: 0..whole[1], filters: 0..filters };
         let spec = LayerSpec {
-            kind: Kind::Standard,
+            kind,
             geometry: Geometry { input: [size[0], size[1], channels], kernel, stride: [stride; 2], pad: [pad; 2], conv },
             input_bits: 8,
             input_signed: signed,
@@ -178,7 +185,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(120))]
 
     #[test]
     fn large_layers_equal_the_formulas(case in large()) {

@@ -11,6 +11,41 @@ fn quad(x: &[&[u8]], quad: usize) -> [*const u8; 4] {
     std::array::from_fn(|t| x.get(quad * 4 + t).unwrap_or(&x[0]).as_ptr())
 }
 
+/// A chunk of four rows, shuffled together.
+///
+/// # Safety
+/// The machine has AVX-512 VNNI, the rows a chunk.
+#[inline(always)]
+unsafe fn shuffled(rows: [*const u8; 4]) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [a, b, c, d] = rows.map(|row| _mm512_loadu_si512(row.cast()));
+        let (ab, cd) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
+        let (ab_high, cd_high) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
+        [
+            _mm512_unpacklo_epi16(ab, cd),
+            _mm512_unpackhi_epi16(ab, cd),
+            _mm512_unpacklo_epi16(ab_high, cd_high),
+            _mm512_unpackhi_epi16(ab_high, cd_high),
+        ]
+    }
+}
+
+/// Ends the sums of a chunk and packs them, which undoes what shuffling did to the order of filters.
+///
+/// # Safety
+/// The machine has AVX-512 VNNI; the chunk at `place` has an end.
+#[inline(always)]
+unsafe fn ended<const LIMITED: bool>(sums: [__m512i; 4], end: &Affine, place: usize) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let y: [__m512i; 4] =
+            std::array::from_fn(|j| Line::<false, LIMITED>::load(end, place + j * BLOCK).scaled(sums[j]));
+        let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
+        if end.signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) }
+    }
+}
+
 /// Four registers of depthwise sums of the chunk at byte `at` of every row, by each of some kernels.
 ///
 /// # Safety
@@ -28,15 +63,7 @@ unsafe fn chunk<const N: usize>(
             w.map(|w| std::array::from_fn(|j| _mm512_loadu_si512(w.lanes().as_ptr().add(place + j * BLOCK).cast())));
         let weights = w.map(|w| w.quads().as_ptr().add(place / CHUNK * quads * 4));
         for q in 0..quads {
-            let [a, b, c, d] = quad(q).map(|row| _mm512_loadu_si512(row.add(at).cast()));
-            let (ab, cd) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
-            let (ab_high, cd_high) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
-            let quads = [
-                _mm512_unpacklo_epi16(ab, cd),
-                _mm512_unpackhi_epi16(ab, cd),
-                _mm512_unpacklo_epi16(ab_high, cd_high),
-                _mm512_unpackhi_epi16(ab_high, cd_high),
-            ];
+            let quads = shuffled(quad(q).map(|row| row.add(at)));
             for n in 0..N {
                 for j in 0..4 {
                     let w = _mm512_loadu_si512(weights[n].add(q * 4 + j).cast());
@@ -64,7 +91,14 @@ pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &Tap
             // 3x3: addresses in registers.
             3 => {
                 let rows: [[*const u8; 4]; 3] = std::array::from_fn(|q| quad(x, q));
+                let next = |row: *const u8| row.wrapping_add(period);
+                let slide = len > 0
+                    && len.is_multiple_of(period)
+                    && rows[1] == rows[0].map(next)
+                    && rows[2] == rows[1].map(next);
                 match end.lanes.limited {
+                    false if slide => sliding::<N, false>(rows, w, &end.lanes, out),
+                    true if slide => sliding::<N, true>(rows, w, &end.lanes, out),
                     false => depthwise_by::<N, false>((3, |q| rows[q]), w, &end.lanes, out),
                     true => depthwise_by::<N, true>((3, |q| rows[q]), w, &end.lanes, out),
                 }
@@ -74,8 +108,44 @@ pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &Tap
     }
 }
 
-/// Packing undoes what shuffling did to the order of filters.
+/// Three columns of four rows, each column's rows those of the column before, one period on: then the next position meets two of them
+/// again, and they are shuffled once. All positions of a chunk of filters, then the next.
 ///
+/// # Safety
+/// Rows have whole chunks for every element of the outputs, which are whole periods; ends are as long as the weights' period.
+#[inline(always)]
+unsafe fn sliding<const N: usize, const LIMITED: bool>(
+    columns: [[*const u8; 4]; 3],
+    w: [&Taps; N],
+    end: &Affine,
+    (out, len): ([*mut u8; N], usize),
+) {
+    let period = w[0].period();
+    for place in (0..period).step_by(CHUNK) {
+        // SAFETY: the caller's promise; weights and starts have four registers for each chunk of the period and column.
+        unsafe {
+            let at = |column: [*const u8; 4], at: usize| shuffled(column.map(|row| row.add(at)));
+            let weights = w.map(|w| w.quads().as_ptr().add(place / CHUNK * 3 * 4));
+            let starts = w.map(|w| w.lanes().as_ptr().add(place));
+            let (mut first, mut second) = (at(columns[0], place), at(columns[1], place));
+            for element in (place..len).step_by(period) {
+                let third = at(columns[2], element);
+                for n in 0..N {
+                    let mut sums = [0, 1, 2, 3].map(|j| _mm512_loadu_si512(starts[n].add(j * BLOCK).cast()));
+                    for (q, quads) in [first, second, third].iter().enumerate() {
+                        for j in 0..4 {
+                            let w = _mm512_loadu_si512(weights[n].add(q * 4 + j).cast());
+                            sums[j] = _mm512_dpbusd_epi32(sums[j], quads[j], w);
+                        }
+                    }
+                    _mm512_storeu_si512(out[n].add(element).cast(), ended::<LIMITED>(sums, end, place));
+                }
+                (first, second) = (second, third);
+            }
+        }
+    }
+}
+
 /// # Safety
 /// Rows of all quads have whole chunks for every element of the outputs; ends are as long as the weights' period.
 #[inline(always)]
@@ -90,10 +160,7 @@ unsafe fn depthwise_by<const N: usize, const LIMITED: bool>(
         // SAFETY: the caller's promise; places go round in the period. Stores are masked to what there is of the output.
         unsafe {
             for (sums, out) in chunk((quads, &quad), w, at, place).into_iter().zip(out) {
-                let y: [__m512i; 4] =
-                    std::array::from_fn(|j| Line::<false, LIMITED>::load(end, place + j * BLOCK).scaled(sums[j]));
-                let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
-                let bytes = if end.signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
+                let bytes = ended::<LIMITED>(sums, end, place);
                 if len - at >= CHUNK {
                     _mm512_storeu_si512(out.add(at).cast(), bytes);
                 } else {
