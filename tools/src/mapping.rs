@@ -27,7 +27,7 @@ pub struct MappingArgs {
 /// `--input-as`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum InputAs {
-    /// Images dense, everything else as events where these can say where an element is
+    /// Images and what a layer has made dense, everything else as events where these can say where an element is
     #[default]
     Auto,
     /// Every element

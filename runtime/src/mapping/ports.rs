@@ -15,7 +15,7 @@ use crate::model::{LayerKind, Tensor, Weights};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputRoad {
-    /// Dense where the HRC takes them or events cannot say where they are, else as events.
+    /// Dense where the HRC takes them, a layer made them, or events cannot say where they are; else as events.
     #[default]
     Auto,
     /// Every element, through the HRC's DMA.
@@ -51,8 +51,8 @@ const CHANNELS: usize = 1 << 11;
 /// Positions of an FNP event: 18 bits.
 const UNITS: usize = 1 << 18;
 
-/// How the input of a sequence enters whose first pass has these stages.
-pub fn input(first: &[Stage], tensor: &Tensor, road: InputRoad) -> Result<InputKind, Reason> {
+/// How the input of a sequence enters whose first pass has these stages; `made`: by a layer before it, else it is the model's.
+pub fn input(first: &[Stage], tensor: &Tensor, made: bool, road: InputRoad) -> Result<InputKind, Reason> {
     let [height, width, channels] = tensor.shape;
     let events = if height < SIDE && width < SIDE && channels < CHANNELS {
         Some(InputKind::CnpEvents)
@@ -64,6 +64,8 @@ pub fn input(first: &[Stage], tensor: &Tensor, road: InputRoad) -> Result<InputK
     let hrc = first.iter().any(Stage::is_hrc);
     match (road, hrc) {
         (InputRoad::Dense, _) | (InputRoad::Auto, true) => Ok(InputKind::Dense),
+        // An event is eight bytes: of activations, far more than one in eight is not 0.
+        (InputRoad::Auto, false) if made => Ok(InputKind::Dense),
         (InputRoad::Auto, false) => Ok(events.unwrap_or(InputKind::Dense)),
         (InputRoad::Events, true) => Err(Reason {
             rule: "input.events.hrc",

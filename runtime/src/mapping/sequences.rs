@@ -295,7 +295,8 @@ impl Cutter<'_> {
     /// How the ends of a sequence are reached; an error says whether it is the first one that cannot be.
     fn roads(&self, passes: &[passes::Planned], input: TensorId) -> Result<(InputKind, OutputKind), (bool, Reason)> {
         let first = passes.first().map_or(&[][..], |p| &p.stages);
-        let into = ports::input(first, self.model.tensor(input), self.options.input).map_err(|r| (true, r))?;
+        let into =
+            ports::input(first, self.model.tensor(input), input != 0, self.options.input).map_err(|r| (true, r))?;
         let last = passes.last().and_then(|p| p.stages.last());
         let out = last.map_or(Ok(OutputKind::Dense), |l| ports::output(l, self.options.output));
         Ok((into, out.map_err(|r| (false, r))?))
