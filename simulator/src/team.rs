@@ -16,7 +16,7 @@ use crate::chip::memory::lock;
 /// How long a thread looks before it sleeps, and how often it looks between two looks at the clock.
 const LOOKS: Duration = Duration::from_micros(200);
 const LOOKS_BY_CLOCK: usize = 64;
-/// Jobs that a helper takes at least, where there are as many: weights are read once for all of them.
+/// Jobs that a helper takes at least, where there are as many and they gain by it: weights are read once for all of them.
 const LEAST: usize = 8;
 
 /// What became of a job.
@@ -167,8 +167,9 @@ impl Shared {
     fn help(&self) {
         let mut board = lock(&self.board);
         while !board.stop {
-            if !board.waiting.is_empty() {
-                board = self.work(board, LEAST);
+            if let Some(first) = board.waiting.front() {
+                let least = first.networks().at_once().min(LEAST);
+                board = self.work(board, least);
                 continue;
             }
             drop(board);

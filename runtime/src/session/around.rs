@@ -47,14 +47,19 @@ impl Around<'_, '_, '_> {
             self.room.keep(Values::Bytes(bytes));
         }
         let (inputs, tensors) = (self.inputs, &mut self.samples[sample]);
-        host_steps(&mut self.before.steps, tensors, None, &mut self.room, || inputs.get(number))?;
-        let made = self.before.steps.iter().any(|step| step.output() == t);
         let needed =
             |t: TensorId| self.keep.contains(&t) || self.after.steps.iter().any(|step| step.inputs().contains(&t));
         let stays = needed(t);
+        host_steps(
+            &mut self.before.steps,
+            tensors,
+            None,
+            &mut self.room,
+            |made| made == t || needed(made),
+            || inputs.get(number),
+        )?;
+        let made = self.before.steps.iter().any(|step| step.output() == t);
         let given = if made && !stays { tensors.remove(t) } else { None };
-        let made = |t: TensorId| self.before.steps.iter().any(|step| step.output() == t);
-        tensors.retain(|t| !made(t) || needed(t), |values| self.room.keep(values));
         self.made = Some((sample, given.and_then(|v| if let Values::Bytes(bytes) = v { Some(bytes) } else { None })));
         add_since(&mut self.before.computing, begin);
         Ok(())
@@ -86,8 +91,9 @@ impl Samples for Around<'_, '_, '_> {
             }
             HardwareOutput::Slices { .. } => Some(done.values),
         };
-        host_steps(&mut self.after.steps, tensors, slices, &mut self.room, || inputs.get(number))?;
-        tensors.retain(|t| self.keep.contains(&t), |values| self.room.keep(values));
+        let keep = |t: TensorId| self.keep.contains(&t);
+        host_steps(&mut self.after.steps, tensors, slices, &mut self.room, keep, || inputs.get(number))?;
+        tensors.retain(keep, |values| self.room.keep(values));
         add_since(&mut self.after.computing, begin);
         Ok(())
     }
@@ -122,17 +128,20 @@ impl Samples for Inner<'_, '_, '_> {
 /// In the place of an input that is not there. Potentials only leave a model (`Model::validate`); a board refuses this.
 const NOT_MADE: &[u8] = &[];
 
-/// Runs the steps of a host sequence on one sample. `input` gives the model's input where a step takes it.
+/// Runs the steps of a host sequence on one sample. `input` gives the model's input where a step takes it. What no later step takes goes
+/// back to the room, unless it is `needed` afterwards: so the next tensor is made where the processor's caches have the last one.
 pub fn host_steps<'b>(
     host: &mut [HostWork],
     tensors: &mut Tensors,
     slices: Option<Values>,
     room: &mut Room,
+    needed: impl Fn(TensorId) -> bool,
     input: impl FnOnce() -> Result<Cow<'b, [u8]>, SessionError>,
 ) -> Result<(), SessionError> {
     let takes_input = host.iter().any(|work| !work.adds_slices() && work.inputs().contains(&0));
     let given = if takes_input { input()? } else { Cow::Borrowed(&[][..]) };
-    for work in host {
+    for step in 0..host.len() {
+        let work = &mut host[step];
         let values = if work.adds_slices() {
             let slices: Vec<Operand<'_>> = slices.iter().map(Values::operand).collect();
             work.run(&slices, room)?
@@ -145,6 +154,10 @@ pub fn host_steps<'b>(
             work.run(&taken, room)?
         };
         tensors.insert(work.output(), values);
+        let (done, later) = host.split_at(step + 1);
+        let made = |t: TensorId| done.iter().any(|work| work.output() == t);
+        let taken = |t: TensorId| later.iter().any(|work| work.inputs().contains(&t));
+        tensors.retain(|t| !made(t) || taken(t) || needed(t), |values| room.keep(values));
     }
     Ok(())
 }

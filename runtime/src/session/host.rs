@@ -28,13 +28,13 @@ pub struct Room {
 }
 
 impl Room {
-    /// So many bytes; what is in them is of no meaning. Memory of a much larger tensor is left for the next of its size: this
-    /// one may be held for a whole batch.
+    /// So many bytes; what is in them is of no meaning. Of what fits, what was used last is taken: it may still be in the processor's
+    /// caches. Memory of a much larger tensor is left for the next of its size: this one may be held for a whole batch.
     fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let sizes = len..=len + len / 4;
-        let fits = self.spare.iter().enumerate().filter(|(_, s)| len >= LARGE && sizes.contains(&s.capacity()));
-        let Some((best, _)) = fits.min_by_key(|(_, s)| s.capacity()) else { return vec![0; len] };
-        let mut bytes = self.spare.remove(best);
+        let sizes = len..=2 * len;
+        let last = self.spare.iter().rposition(|s| len >= LARGE && sizes.contains(&s.capacity()));
+        let Some(last) = last else { return vec![0; len] };
+        let mut bytes = self.spare.remove(last);
         self.bytes -= bytes.capacity();
         bytes.resize(len, 0);
         bytes

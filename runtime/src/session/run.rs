@@ -105,11 +105,12 @@ impl Session {
                     let mut host = std::mem::take(&mut self.host[index]);
                     let mut outcome = Ok(());
                     for (i, tensors) in samples.iter_mut().enumerate() {
-                        outcome = host_steps(&mut host, tensors, None, &mut self.room, || inputs.get(first + i));
+                        let kept = |t| keep.contains(&t);
+                        outcome = host_steps(&mut host, tensors, None, &mut self.room, kept, || inputs.get(first + i));
                         if outcome.is_err() {
                             break;
                         }
-                        tensors.retain(|t| keep.contains(&t), |values| self.room.keep(values));
+                        tensors.retain(kept, |values| self.room.keep(values));
                     }
                     self.host[index] = host;
                     outcome?;
@@ -232,7 +233,7 @@ impl Session {
                 Err(reason) => {
                     let mut host = [HostWork::prepare(&self.model, HostStep::Layer(prefix.tensor - 1))?];
                     for (i, tensors) in samples.iter_mut().enumerate() {
-                        host_steps(&mut host, tensors, None, &mut self.room, || inputs.get(first + i))?;
+                        host_steps(&mut host, tensors, None, &mut self.room, |_| true, || inputs.get(first + i))?;
                     }
                     run.by.insert(prefix.tensor, ComputedBy::Host(reason.to_string()));
                 }

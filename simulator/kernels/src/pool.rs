@@ -51,6 +51,9 @@ pub(crate) fn terms(context: &Context, ending: &Ending, pool: Pool, largest: &[i
     fits.then_some(all)
 }
 
+/// Positions that meet weights together at least, where they are no more than a map has.
+const POSITIONS: usize = 64;
+
 impl Layer {
     /// Maxima of outputs, where the end of the layer keeps their order: bytes instead of sums.
     pub(crate) fn run_max_of_outputs(
@@ -127,7 +130,9 @@ impl Layer {
         let (filters, width) = (self.tile.filters.len(), self.operator.width());
         let finisher = self.ending.finisher();
         let conv = self.context.conv[0].clone();
-        let at_once = self.operator.rows_of_sums(&self.context).min(conv.len());
+        // Weights are read for each of these groups of rows: of as many positions as a product needs.
+        let needed = POSITIONS.div_ceil(self.context.conv[1].len().max(1));
+        let at_once = self.operator.rows_of_sums(&self.context).max(needed).min(conv.len());
         let Scratch { room, totals, .. } = scratch;
         let mut held = std::mem::take(&mut room.sums);
         let narrow = at_least(&mut totals.narrow, filters);

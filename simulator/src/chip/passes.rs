@@ -64,7 +64,7 @@ impl Networks {
         let mut room = lock(&self.spare).pop().unwrap_or_default();
         let [made, next] = &mut room;
         let mut outputs = Vec::with_capacity(inputs.len());
-        for some in inputs.chunks(self.at_once()) {
+        for some in inputs.chunks(self.between()) {
             let given = MeshInputs::Given(some);
             for (pass, network) in inner.iter().enumerate() {
                 network.run_into(if pass == 0 { given } else { MeshInputs::Made(made) }, memory, next)?;
@@ -76,10 +76,16 @@ impl Networks {
         Ok(outputs)
     }
 
-    /// How many jobs go from pass to pass together: as many as find room for their tensors in a second-level cache.
-    fn at_once(&self) -> usize {
-        let between = self.passes[..self.passes.len() - 1].iter().map(|network| network.output().len()).max();
-        between.map_or(usize::MAX, |len| (TOGETHER / len.max(1)).max(1))
+    /// How many jobs are best computed together: as many as find room for their tensors in a second-level cache.
+    pub fn at_once(&self) -> usize {
+        self.passes.iter().map(|network| network.at_once()).min().unwrap_or(1).min(self.between())
+    }
+
+    /// How many go from pass to pass together.
+    fn between(&self) -> usize {
+        let between =
+            self.passes[..self.passes.len() - 1].iter().map(|network| TOGETHER / network.output().len().max(1));
+        between.min().unwrap_or(usize::MAX).max(1)
     }
 
     /// Whether these are the same networks, not only equal ones.
@@ -280,7 +286,7 @@ impl PassStore {
 
     /// Sets the chip's mesh aside for a new one.
     pub fn clear_mesh(&mut self, mesh: &mut Mesh) {
-        let (current, next) = (self.current(mesh), Mesh::new(mesh.topology().clone()));
+        let (current, next) = (self.current(mesh), mesh.another());
         self.replace(mesh, next, current);
         self.current = None;
     }

@@ -20,6 +20,8 @@ pub use error::MeshError;
 pub use io::{Elements, MemoryFault, MeshInput, MeshInputs, MeshOutput, OutputSource, Port, ReadMemory};
 pub use network::{Network, TOGETHER};
 
+use network::Workspaces;
+
 use memory::Memory;
 
 /// Register words of the skip DMA block: cores from 0, interfaces from 0x4000, 0x400 bytes a channel (hardware.md 10.1).
@@ -101,6 +103,8 @@ pub struct Mesh {
     hrc_memory: Memory,
     skip: Vec<u32>,
     network: Option<Arc<Network>>,
+    /// Memory for tensors, of all networks that are ever made here: so those of one pass are where those of the last were.
+    workspaces: Workspaces,
     /// Counts writes: who knows what was here at one of them knows it until the next.
     writes: u64,
 }
@@ -116,9 +120,15 @@ impl Mesh {
             hrc_memory: Memory::new("HRC SRAM", NpAddress::HRC, topology.sram.hrc),
             skip: vec![0; if topology.skip_channels > 0 { SKIP_WORDS } else { 0 }],
             network: None,
+            workspaces: Workspaces::default(),
             writes: 0,
             topology,
         }
+    }
+
+    /// Another one of the same topology after power-on, with the same memory for tensors.
+    pub fn another(&self) -> Self {
+        Self { workspaces: self.workspaces.clone(), ..Self::new(self.topology.clone()) }
     }
 
     /// What is where.
@@ -128,7 +138,7 @@ impl Mesh {
 
     /// Back to power-on.
     pub fn reset(&mut self) {
-        *self = Self::new(self.topology.clone());
+        *self = self.another();
     }
 
     /// Plays a packet that writes. Nothing is written when any of it cannot be.

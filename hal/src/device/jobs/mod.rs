@@ -33,7 +33,8 @@ pub const MAX_BATCH: usize = 16;
 
 /// Most bytes of host memory that jobs in groups take for inputs, and as many for outputs; with larger ones jobs go alone.
 const STAGING: usize = 4 << 20;
-/// Several passes: as many jobs at least, whatever their size.
+/// Several passes: bytes of inputs that wait in device memory, about, and jobs at least, whatever their size.
+const CACHED: usize = 1 << 20;
 const FEW: usize = 4;
 /// Bytes of inputs that are worth a start of their own: copying them takes a processor about as long as a list and a doorbell
 /// (some 5 microseconds; ours).
@@ -179,7 +180,7 @@ impl Jobs {
         let (in_bytes, payload) = (input_bytes(input), payload_bytes(output));
         let output_bytes = HEADER_BYTES + payload;
         // One at a time is worked on: of large inputs more than a few only take memory, and the processor's cache.
-        let few = (STAGING / in_bytes.max(1)).clamp(FEW, MAX_BATCH);
+        let few = (CACHED / in_bytes.max(1)).clamp(FEW, MAX_BATCH);
         let most = if multi_pass { few } else { MAX_BATCH };
         let mut jobs = wanted.clamp(1, if verify { 1 } else { most });
         let mark = memory.mark();

@@ -56,7 +56,8 @@ impl Network {
             return problem(ids[second], format!("layer {} already sends to the output DMA", ids[output_layer]));
         }
         check_destinations(&groups)?;
-        Ok(Self { input, layers, output_layer, format, source, spare: Mutex::default() })
+        let slots = slots(&layers, output_layer);
+        Ok(Self { input, layers, slots, output_layer, format, source, spare: mesh.workspaces.clone() })
     }
 }
 
@@ -223,4 +224,28 @@ fn check_destinations(groups: &BTreeMap<u8, Vec<Configured<'_>>>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Which buffer holds each layer's output: those whose readers are over are used again, the last one first, so that tensors stay in the
+/// processor's caches.
+fn slots(layers: &[LayerPlan], output_layer: usize) -> Vec<usize> {
+    let mut last: Vec<usize> = (0..layers.len()).collect();
+    for (index, layer) in layers.iter().enumerate() {
+        for from in layer.inbound.sources() {
+            if let From::Layer(made) = from {
+                last[made] = last[made].max(index);
+            }
+        }
+    }
+    last[output_layer] = layers.len();
+    let (mut slots, mut free, mut count) = (Vec::with_capacity(layers.len()), Vec::new(), 0);
+    for index in 0..layers.len() {
+        let slot = free.pop().unwrap_or_else(|| {
+            count += 1;
+            count - 1
+        });
+        slots.push(slot);
+        free.extend((0..=index).filter(|&made| last[made] == index).map(|made| slots[made]));
+    }
+    slots
 }

@@ -21,16 +21,21 @@ use crate::chip::memory::Watch;
 pub use run::TOGETHER;
 use run::Workspace;
 
+/// Memory for tensors that no job uses.
+pub(super) type Workspaces = Arc<Mutex<Vec<Workspace>>>;
+
 /// A network, ready to run. Jobs may run at the same time, except that a temporal layer sees them in some order.
 #[derive(Debug)]
 pub struct Network {
     input: Port,
     layers: Vec<LayerPlan>,
+    /// Which of a workspace's buffers holds the output of each layer.
+    slots: Vec<usize>,
     /// Index of the layer that leaves the mesh.
     output_layer: usize,
     format: OutputFormat,
     source: OutputSource,
-    spare: Mutex<Vec<Workspace>>,
+    spare: Workspaces,
 }
 
 /// Where a layer's input is: the job's input, or the output of the layer with this index.
@@ -45,6 +50,16 @@ enum Merge {
     One(From),
     Add(From, From, Box<Add>),
     Concat(From, From),
+}
+
+impl Merge {
+    fn sources(&self) -> impl Iterator<Item = From> {
+        let (a, b) = match *self {
+            Merge::One(a) => (a, None),
+            Merge::Add(a, b, _) | Merge::Concat(a, b) => (a, Some(b)),
+        };
+        std::iter::once(a).chain(b)
+    }
 }
 
 /// All NPs of a layer.

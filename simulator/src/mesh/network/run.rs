@@ -10,9 +10,9 @@ pub const TOGETHER: usize = 768 << 10;
 
 /// Buffers of some jobs; kept for the next ones.
 #[derive(Debug, Default)]
-pub(super) struct Workspace {
+pub(in crate::mesh) struct Workspace {
     input: Bytes,
-    /// Outputs of layers, by index.
+    /// Outputs of layers, see [`Network::slots`].
     outputs: Vec<Elements>,
     between: Between,
     rooms: Rooms,
@@ -102,14 +102,16 @@ impl Network {
                 given
             }
         };
-        outputs.resize_with(self.layers.len(), Elements::default);
-        for (index, layer) in self.layers.iter().enumerate() {
-            let (before, rest) = outputs.split_at_mut(index);
+        // Other networks may need more.
+        outputs.resize_with(outputs.len().max(self.layers.len()), Elements::default);
+        for (layer, &slot) in self.layers.iter().zip(&self.slots) {
+            let mut output = std::mem::take(&mut outputs[slot]);
             let tensor = |from: From| match from {
                 From::Input => (given, self.input.shape),
-                From::Layer(i) => (&*before[i].bytes, self.layers[i].output.shape),
+                From::Layer(i) => (&*outputs[self.slots[i]].bytes, self.layers[i].output.shape),
             };
-            layer.compute(samples, tensor, between, memory, rooms, &mut rest[0])?;
+            layer.compute(samples, tensor, between, memory, rooms, &mut output)?;
+            outputs[slot] = output;
         }
         Ok(())
     }
@@ -117,7 +119,7 @@ impl Network {
     /// The output of one of the jobs that were computed.
     pub(super) fn copy_output(&self, workspace: &Workspace, sample: usize) -> mesh::Elements {
         let len = self.output().len();
-        let (part, made) = (sample * len..(sample + 1) * len, &workspace.outputs[self.output_layer]);
+        let (part, made) = (sample * len..(sample + 1) * len, &workspace.outputs[self.slots[self.output_layer]]);
         if self.output().bits > 8 {
             return mesh::Elements::Words(made.words[part].to_vec());
         }
@@ -129,7 +131,7 @@ impl Network {
 
     /// The outputs of the jobs that were computed, to `at` of those of others.
     pub(super) fn move_outputs(&self, workspace: &mut Workspace, into: &mut Bytes, at: usize) {
-        let made = &mut workspace.outputs[self.output_layer].bytes;
+        let made = &mut workspace.outputs[self.slots[self.output_layer]].bytes;
         if made.len() == into.len() {
             return std::mem::swap(made, into);
         }
@@ -138,7 +140,7 @@ impl Network {
 
     /// The output of the only job that was computed.
     pub(super) fn take_output(&self, workspace: &mut Workspace) -> mesh::Elements {
-        let made = &mut workspace.outputs[self.output_layer];
+        let made = &mut workspace.outputs[self.slots[self.output_layer]];
         if self.output().bits > 8 {
             return mesh::Elements::Words(std::mem::take(&mut made.words));
         }
@@ -147,7 +149,7 @@ impl Network {
 
     /// The memory of one that was taken; of jobs that were computed together the workspace has more.
     pub(super) fn put_back(&self, workspace: &mut Workspace, elements: mesh::Elements) {
-        match (workspace.outputs.get_mut(self.output_layer), elements) {
+        match (workspace.outputs.get_mut(self.slots[self.output_layer]), elements) {
             (Some(made), mesh::Elements::Bytes(bytes)) if made.bytes.len() < bytes.len() => made.bytes = bytes,
             (Some(made), mesh::Elements::Words(words)) if made.words.len() < words.len() => made.words = words,
             _ => {}
@@ -155,7 +157,7 @@ impl Network {
     }
 
     /// How many jobs are best computed together: as many as find room in a second-level cache.
-    pub(super) fn at_once(&self) -> usize {
+    pub fn at_once(&self) -> usize {
         let largest = self.layers.iter().map(|l| l.input.iter().product::<usize>() + l.output.len()).max();
         (TOGETHER / largest.unwrap_or(1).max(1)).max(1)
     }
