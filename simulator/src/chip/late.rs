@@ -1,8 +1,8 @@
 //! Jobs that registers tell of as done before their outputs are computed.
 //!
 //! What such a job leaves in registers, and when, was known before it was computed ([`Begun::foresee`]). Only its output is to be
-//! waited for, by whatever touches the memory that it goes to. So nobody can see that the driver goes on meanwhile, while other
-//! threads compute, or while more jobs come that read the same weights.
+//! waited for, by whatever touches the memory that it goes to, or writes to where its input is. So nobody can see that the driver
+//! goes on meanwhile, while other threads compute, or while more jobs come that read the same weights.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,8 +16,9 @@ use crate::team::Team;
 /// Jobs whose outputs are missing.
 pub(super) struct Late {
     team: Arc<Team>,
-    /// Device memory that the output of each goes to.
+    /// Device memory that the output of each goes to, and that its input is read from.
     outputs: VecDeque<Range<u32>>,
+    inputs: VecDeque<Range<u32>>,
     /// What all go through.
     networks: Arc<Networks>,
     /// Device memory that weights are read from.
@@ -25,9 +26,15 @@ pub(super) struct Late {
 }
 
 impl Late {
-    /// How many jobs must be over before this memory is touched.
+    /// How many jobs must be over before this memory is read.
     fn before(&self, address: u64, len: usize) -> usize {
         self.outputs.iter().rposition(|output| meet(output, address, len)).map_or(0, |last| last + 1)
+    }
+
+    /// The same before it is written to.
+    fn before_written(&self, address: u64, len: usize) -> usize {
+        let input = self.inputs.iter().rposition(|input| meet(input, address, len)).map_or(0, |last| last + 1);
+        self.before(address, len).max(input)
     }
 }
 
@@ -61,10 +68,12 @@ impl Chip {
     pub fn end_early(&mut self, team: &Arc<Team>, jobs: Vec<Begun>, foreseen: Vec<Foreseen>) -> Vec<u32> {
         if let (None, Some(first)) = (&self.late, jobs.first()) {
             let (networks, weights) = (first.networks().clone(), first.weights());
-            self.late = Some(Late { team: team.clone(), outputs: VecDeque::new(), networks, weights });
+            let (outputs, inputs) = Default::default();
+            self.late = Some(Late { team: team.clone(), outputs, inputs, networks, weights });
         }
         let Some(late) = &mut self.late else { return Vec::new() };
         late.outputs.extend(foreseen.iter().map(|job| job.output.clone()));
+        late.inputs.extend(foreseen.iter().map(|job| job.input.clone()));
         team.begin(jobs);
         foreseen.into_iter().map(|job| self.core_done(job.done)).collect()
     }
@@ -78,6 +87,7 @@ impl Chip {
     fn catch_up_with(&mut self, jobs: usize) {
         let Some(late) = self.late.as_mut().filter(|_| jobs > 0) else { return };
         late.outputs.drain(..jobs);
+        late.inputs.drain(..jobs);
         let team = late.team.clone();
         if late.outputs.is_empty() {
             self.late = None;
@@ -102,7 +112,7 @@ impl Chip {
         let Some(late) = &self.late else { return };
         match late.weights.iter().any(|weights| meet(weights, address, len)) {
             true => self.catch_up(),
-            false => self.catch_up_with(late.before(address, len)),
+            false => self.catch_up_with(late.before_written(address, len)),
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::{Error, Result};
 pub const MAX_BATCH: usize = 16;
 
 /// Most bytes of host memory that jobs in groups take for inputs, and as many for outputs; with larger ones jobs go alone.
-const STAGING: usize = 4 << 20;
+const STAGING: usize = 1 << 20;
 /// Several passes: bytes of inputs that wait in device memory, about, and jobs at least, whatever their size.
 const CACHED: usize = 1 << 20;
 const FEW: usize = 4;

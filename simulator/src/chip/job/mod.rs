@@ -164,10 +164,17 @@ pub struct CoreDone {
 /// What of an input is reported, and where its output goes.
 struct Taken {
     header: JobHeader,
+    from: Given,
     /// Where it was, gaps between rows included.
     input: Range<u32>,
     words: u32,
     output: u32,
+}
+
+/// Where an input is.
+enum Given {
+    Events(EventDescriptor),
+    Dense(HrcDescriptor),
 }
 
 /// An output that is made, in the buffers of its job, and not written.
@@ -208,6 +215,11 @@ impl ReadMemory for Weights<'_> {
 /// FNP events have their polarity bit set, which is no bit of a CNP event.
 fn of_fnp(events: &[u32]) -> bool {
     events.get(1).is_some_and(|w| w >> 31 != 0)
+}
+
+/// Bytes from a row of a dense input to the next.
+fn row_step(d: &HrcDescriptor) -> u32 {
+    if d.next_row == 0 { d.row_bytes } else { u32::from(d.next_row) }
 }
 
 /// Bytes of events that are looked at together: they stay in a first-level cache.
@@ -288,7 +300,8 @@ impl CoreWork {
 
     /// From the input to the last pass's output.
     fn make(&self, passes: Option<&Passes>, buffers: &mut Buffers) -> Result<Made, JobError> {
-        let mut taken = self.read_input(None, buffers)?;
+        let mut taken = self.take_input()?;
+        self.load_input(&taken, None, buffers)?;
         let checksum_in = self.checksum_in(buffers);
         let (mut made, mut network) = self.compute(buffers.mesh(self.kind))?;
         if let Some(passes) = passes {
@@ -324,46 +337,51 @@ impl CoreWork {
         Ok((output, network))
     }
 
-    /// Descriptor and payload, the payload into the buffers: of a known network events are put in their places.
-    fn read_input(&self, network: Option<&Network>, buffers: &mut Buffers) -> Result<Taken, JobError> {
+    /// The descriptor.
+    fn take_input(&self) -> Result<Taken, JobError> {
         if self.kind == Kind::Event {
             let d = EventDescriptor::decode(&self.descriptor(self.slot.0)?)?;
             if !d.input_words.is_multiple_of(2) {
                 return Err(JobError::HalfEvent { words: d.input_words });
             }
-            match network {
-                Some(network) => self.place_events(&d, network.input(), &mut buffers.input)?,
-                None => {
-                    buffers.events.resize(d.input_words as usize, 0);
-                    self.reach.bus.fill_words(d.input, &mut buffers.events)?;
-                }
-            }
             let input = d.input..d.input.saturating_add(d.input_words.saturating_mul(4));
-            return Ok(Taken { header: d.header, input, words: d.input_words, output: d.output });
+            let (header, words, output) = (d.header, d.input_words, d.output);
+            return Ok(Taken { header, from: Given::Events(d), input, words, output });
         }
         let d = HrcDescriptor::decode(&self.descriptor(self.slot.0)?)?;
         let bytes = u64::from(d.row_bytes) * u64::from(d.rows);
         if bytes > INPUT_MAX || d.input_bytes() > INPUT_MAX {
             return Err(JobError::TooLarge { bytes });
         }
-        let stride = if d.next_row == 0 { d.row_bytes } else { u32::from(d.next_row) };
-        let data = &mut buffers.input;
-        data.resize(bytes as usize, 0);
-        if stride == d.row_bytes {
-            self.reach.bus.read(d.input, data)?;
-        } else {
-            for (row, into) in data.chunks_mut(d.row_bytes.max(1) as usize).enumerate() {
-                self.reach.bus.read(d.input.wrapping_add(stride.wrapping_mul(row as u32)), into)?;
-            }
-        }
-        let words = data.len().div_ceil(4) as u32;
         // The bus wraps around: then it may have been anything.
-        let rows = u64::from(stride) * u64::from(d.rows.saturating_sub(1)) + u64::from(d.row_bytes);
+        let rows = u64::from(row_step(&d)) * u64::from(d.rows.saturating_sub(1)) + u64::from(d.row_bytes);
         let input = match u32::try_from(u64::from(d.input) + rows) {
             Ok(end) => d.input..end,
             Err(_) => 0..u32::MAX,
         };
-        Ok(Taken { header: d.header, input, words, output: d.output })
+        let (header, words, output) = (d.header, bytes.div_ceil(4) as u32, d.output);
+        Ok(Taken { header, from: Given::Dense(d), input, words, output })
+    }
+
+    /// The payload, into the buffers: of a known network events are put in their places.
+    fn load_input(&self, taken: &Taken, network: Option<&Network>, buffers: &mut Buffers) -> Result<(), BusError> {
+        let d = match (&taken.from, network) {
+            (Given::Events(d), Some(network)) => return self.place_events(d, network.input(), &mut buffers.input),
+            (Given::Events(d), None) => {
+                buffers.events.resize(d.input_words as usize, 0);
+                return self.reach.bus.fill_words(d.input, &mut buffers.events);
+            }
+            (Given::Dense(d), _) => d,
+        };
+        let (data, step) = (&mut buffers.input, row_step(d));
+        data.resize(d.row_bytes as usize * d.rows as usize, 0);
+        if step == d.row_bytes {
+            return self.reach.bus.read(d.input, data);
+        }
+        for (row, into) in data.chunks_mut(d.row_bytes.max(1) as usize).enumerate() {
+            self.reach.bus.read(d.input.wrapping_add(step.wrapping_mul(row as u32)), into)?;
+        }
+        Ok(())
     }
 
     /// Events from memory to their places.

@@ -53,7 +53,7 @@ impl CoreWork {
 
     /// What registers say of an input job with so many bytes of output behind its header.
     pub(super) fn ended(&self, taken: &Taken, checksum_in: u32, payload: usize, checksum_out: u32) -> Completed {
-        let Taken { header, input, words, output } = taken;
+        let Taken { header, input, words, output, .. } = taken;
         let mut quiet = MonitorStatus::empty();
         quiet.set(MonitorStatus::OUTBOUND_INTERRUPT, header.no_outbound_interrupt);
         quiet.set(MonitorStatus::INBOUND_INTERRUPT, header.no_inbound_interrupt);

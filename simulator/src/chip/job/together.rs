@@ -7,7 +7,7 @@ use std::sync::Arc;
 use akida_hal::format::EVENT_BYTES;
 use akida_hal::regs::dma;
 
-use super::{Buffers, CoreDone, CoreWork, JobError, Made, Taken, Weights};
+use super::{Buffers, CoreDone, CoreWork, Given, JobError, Made, Taken, Weights};
 use crate::chip::controller::Kind;
 use crate::chip::memory::lock;
 use crate::chip::passes::Networks;
@@ -23,12 +23,14 @@ pub fn around(a: &Range<u32>, b: &Range<u32>) -> Range<u32> {
     a.start.min(b.start)..a.end.max(b.end)
 }
 
-/// A job whose input was read.
+/// A job whose descriptor was read.
 pub struct Begun {
     work: CoreWork,
     networks: Arc<Networks>,
     buffers: Buffers,
     taken: Result<Taken, JobError>,
+    /// Whether the input was read too.
+    loaded: bool,
 }
 
 /// How a job will end, which nothing but an address of weights without memory could change any more.
@@ -37,6 +39,8 @@ pub struct Foreseen {
     pub done: CoreDone,
     /// Device memory its output goes to.
     pub output: Range<u32>,
+    /// Device memory that its input is still to be read from.
+    pub input: Range<u32>,
 }
 
 /// A job that was computed; nobody can see it yet.
@@ -74,18 +78,35 @@ impl CoreWork {
         several.then(|| passes.networks(self.loops(), &mut mesh, &self.reach.bus))?
     }
 
-    /// Reads the input. The networks are those that [`networks`](Self::networks) gave.
+    /// Reads the descriptor. The networks are those that [`networks`](Self::networks) gave. The input stays where it is if that is
+    /// memory of which each write is known, and all values there are fine.
     pub fn begin(self, networks: Arc<Networks>) -> Begun {
-        let mut buffers = lock(&self.reach.spare).pop().unwrap_or_default();
-        let mut taken = self.read_input(Some(networks.first()), &mut buffers);
+        let buffers = lock(&self.reach.spare).pop().unwrap_or_default();
+        let mut taken = self.take_input();
         if let (Ok(taken), Some(_)) = (&mut taken, &self.passes) {
             taken.output = self.setup.replay_output;
         }
-        Begun { work: self, networks, buffers, taken }
+        let stays = taken.as_ref().is_ok_and(|taken| {
+            let made = networks.sources.iter().any(|source| meet(source, taken.input.start.into(), taken.input.len()));
+            self.reach.bus.memory.contains(taken.input.start, taken.input.len()) && !made
+        });
+        let stays = stays && networks.first().input().bits == 8;
+        let begun = Begun { work: self, networks, buffers, taken, loaded: false };
+        if stays { begun } else { begun.load() }
     }
 }
 
 impl Begun {
+    /// Reads the input, if it was not.
+    fn load(mut self) -> Self {
+        if let (false, Ok(taken)) = (self.loaded, &self.taken)
+            && let Err(error) = self.work.load_input(taken, Some(self.networks.first()), &mut self.buffers)
+        {
+            self.taken = Err(error.into());
+        }
+        Self { loaded: true, ..self }
+    }
+
     /// Does it as if it had not been begun.
     pub fn run(self) -> CoreDone {
         lock(&self.work.reach.spare).push(self.buffers);
@@ -135,7 +156,11 @@ impl Begun {
         let (first, payload) = (networks.first().input(), networks.last().dense_payload()?);
         let output = self.writes();
         let there = work.reach.bus.memory.contains(output.start, output.len());
-        let fits = self.buffers.input.len() == first.len() && first.check(&self.buffers.input).is_ok();
+        let len = match &taken.from {
+            Given::Events(_) => first.len(),
+            Given::Dense(d) => d.row_bytes as usize * d.rows as usize,
+        };
+        let fits = len == first.len() && (!self.loaded || first.check(&self.buffers.input).is_ok());
         let chained = networks.passes.windows(2).all(|pair| pair[1].input().takes(&pair[0].output()));
         if work.tampered()
             || dma::CHECKSUM_ENABLE.any(work.setup.debug)
@@ -146,7 +171,8 @@ impl Begun {
         {
             return None;
         }
-        Some(Foreseen { done: work.done(Ok(work.ended(taken, 0, payload, 0))), output })
+        let input = if self.loaded { 0..0 } else { taken.input.clone() };
+        Some(Foreseen { done: work.done(Ok(work.ended(taken, 0, payload, 0))), output, input })
     }
 
     /// Where the job finds weights in device memory.
@@ -158,6 +184,7 @@ impl Begun {
     /// Does all but to write the output, which [`Computed::finish`] does in the order of the ring, of jobs of the same networks:
     /// together, so that weights are read once for all, unless one of them is refused.
     pub fn compute_together(jobs: Vec<Self>) -> Vec<Computed> {
+        let jobs: Vec<Self> = jobs.into_iter().map(Self::load).collect();
         let fine = jobs.iter().all(|job| job.taken.is_ok() && job.work.live().is_ok());
         match fine.then(|| Self::outputs(&jobs)) {
             Some(Ok(outputs)) => jobs.into_iter().zip(outputs).map(|(job, output)| job.made(Ok(output))).collect(),
@@ -173,7 +200,7 @@ impl Begun {
     }
 
     fn made(self, output: Result<MeshOutput, JobError>) -> Computed {
-        let Self { work, networks, mut buffers, taken } = self;
+        let Self { work, networks, mut buffers, taken, .. } = self;
         let made = taken.and_then(|taken| {
             let output = work.frame_output(output?, networks.last(), &mut buffers);
             Ok(Made { taken, checksum_in: 0, output })
