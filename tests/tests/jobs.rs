@@ -92,7 +92,7 @@ fn a_full_pipeline_keeps_order_and_says_busy() {
         let (_, mut device) = open(&spec, DeviceOptions { completion, ..DeviceOptions::default() });
         let case = first_case(BoardModel::Akd1000, 10);
         device.program(&case.sequence.program).expect("programmed");
-        for (asked, got) in [(0, 1), (1, 1), (2, 2), (5, 5), (16, 16), (100, 16)] {
+        for (asked, got) in [(0, 1), (1, 1), (2, 2), (5, 5), (16, 16), (100, 32)] {
             assert_eq!(device.set_batch(asked).expect("set"), got);
             let mut sent = Vec::new();
             let mut fetched = 0;

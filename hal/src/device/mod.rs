@@ -162,7 +162,7 @@ impl Device {
         check::check(&self.identity().to_string(), &self.mesh, program)
     }
 
-    /// Asks for so many `jobs` that are taken and not fetched; returns what there is: at most 16, 1 with [`Verify::Jobs`]. Of a program
+    /// Asks for so many `jobs` that are taken and not fetched; returns what there is: at most 32, 1 with [`Verify::Jobs`]. Of a program
     /// with several passes the device itself works on one at a time. Jobs that are pending are lost.
     pub fn set_batch(&mut self, jobs: usize) -> Result<usize> {
         self.ready()?;

@@ -47,7 +47,7 @@ use crate::model::{Model, TensorId};
 pub struct SessionOptions {
     /// How the model is mapped. Its `batch` is also how many samples are run between two reprogrammings.
     pub map: MapOptions,
-    /// Jobs in flight that are asked for; the device has at most 16.
+    /// Jobs in flight that are asked for; the device has at most 32.
     pub jobs: usize,
     /// Samples of the known-answer test at opening; 0: none.
     pub self_test: usize,
@@ -55,7 +55,7 @@ pub struct SessionOptions {
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { map: MapOptions::default(), jobs: 16, self_test: 0 }
+        Self { map: MapOptions::default(), jobs: 32, self_test: 0 }
     }
 }
 

@@ -124,8 +124,8 @@ pub struct Args {
     /// there are processors
     #[arg(long, value_name = "N", help_heading = "Board", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// Jobs in flight; a board takes at most 16
-    #[arg(long, default_value_t = 16, value_name = "N", help_heading = "Board", value_parser = clap::value_parser!(u8).range(1..=16).map(usize::from))]
+    /// Jobs in flight; a board takes at most 32
+    #[arg(long, default_value_t = 32, value_name = "N", help_heading = "Board", value_parser = clap::value_parser!(u8).range(1..=32).map(usize::from))]
     pub jobs: usize,
     /// Wait for interrupts instead of polling
     #[arg(long, help_heading = "Board")]

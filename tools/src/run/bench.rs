@@ -37,8 +37,8 @@ pub struct BenchArgs {
     /// Threads that compute jobs side by side on a simulated board, in virtual time. Arithmetic alone is measured on one
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: u16,
-    /// Jobs in flight; a board takes at most 16
-    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    /// Jobs in flight; a board takes at most 32
+    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub jobs: u8,
     /// Simulated boards only: compute in a thread of the board
     #[arg(long)]

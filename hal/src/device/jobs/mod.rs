@@ -28,11 +28,14 @@ use crate::regs::dma::{self, BufferEnd, Monitor, Replay};
 use crate::transport::Transport;
 use crate::{Error, Result};
 
-/// Jobs that are taken and not fetched.
-pub const MAX_BATCH: usize = 16;
+/// Jobs that are taken and not fetched: so many that a board which works on several at once has a group of them left while the host
+/// minds another.
+pub const MAX_BATCH: usize = 32;
+/// Jobs of a group at most.
+const GROUP: usize = 8;
 
 /// Most bytes of host memory that jobs in groups take for inputs, and as many for outputs; with larger ones jobs go alone.
-const STAGING: usize = 1 << 20;
+const STAGING: usize = 4 << 20;
 /// Several passes: bytes of inputs that wait in device memory, about, and jobs at least, whatever their size.
 const CACHED: usize = 1 << 20;
 const FEW: usize = 4;
@@ -180,8 +183,9 @@ impl Jobs {
         let (in_bytes, payload) = (input_bytes(input), payload_bytes(output));
         let output_bytes = HEADER_BYTES + payload;
         // One at a time is worked on: of large inputs more than a few only take memory, and the processor's cache.
-        let few = (CACHED / in_bytes.max(1)).clamp(FEW, MAX_BATCH);
-        let most = if multi_pass { few } else { MAX_BATCH };
+        let few = (CACHED / in_bytes.max(1)).clamp(FEW, MAX_BATCH / 2);
+        let grouped = STAGING / in_bytes.max(output_bytes).next_multiple_of(STRIDE);
+        let most = if multi_pass { few } else { grouped.clamp(MAX_BATCH / 2, MAX_BATCH) };
         let mut jobs = wanted.clamp(1, if verify { 1 } else { most });
         let mark = memory.mark();
         let Places { ring, inputs, outputs } = loop {
@@ -215,7 +219,7 @@ impl Jobs {
         }
         let (in_stride, out_stride) = (in_bytes.next_multiple_of(STRIDE), output_bytes.next_multiple_of(STRIDE));
         let grouped = jobs > 1 && jobs * in_stride.max(out_stride) <= STAGING;
-        let (group, staged) = if grouped { (jobs.div_ceil(2), jobs) } else { (1, 1) };
+        let (group, staged) = if grouped { (jobs.div_ceil(2).min(GROUP), jobs) } else { (1, 1) };
         let no_header = staged * in_stride;
         let descriptors = no_header + STRIDE;
         let stage_in = transport.allocate(descriptors + controller.ring_bytes(ring.slots))?;
