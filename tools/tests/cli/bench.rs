@@ -26,5 +26,5 @@ fn the_document_has_all_figures_and_names_the_board() {
 fn what_cannot_be_measured_is_refused() {
     akida_run("bench {} --device sim:akida2 --seconds 0", &[model()]).expect(64, "no time to measure");
     akida_run("bench {} --device sim:akida2 --batch 0", &[model()]).expect(64, "--batch");
-    akida_run("bench {} --device sim:akida2 --jobs 17", &[model()]).expect(64, "--jobs");
+    akida_run("bench {} --device sim:akida2 --jobs 33", &[model()]).expect(64, "--jobs");
 }
