@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use akida_hal::device::{Completion, Device, DeviceOptions, Verify};
 use akida_runtime::mapping::{HardwareOutput, HardwareSequence, MapOptions, map};
-use akida_runtime::model::{Activation, Conv, ConvKind, Input, LayerKind, Model, ScaleOut, Target, Tensor, Weights};
+use akida_runtime::model::{Model, Target};
 use akida_runtime::reference::{Reference, Rules};
 use akida_simulator::{Clock, Model as BoardModel, SimBoard, SimSpec};
 use akida_tests::generate::{self, Random};
@@ -108,28 +108,10 @@ fn a_threaded_board_gives_the_same() {
     }
 }
 
-/// A layer whose output can be its input again.
-fn same_shape() -> Model {
-    let tensor = Tensor::new("x", [8, 8, 4], 8, false);
-    let mut model = Model::new("again", Target::Akida2, Input::integers(tensor));
-    let mut random = Random::new(7);
-    let values: Vec<i8> = (0..4 * 3 * 3 * 4).map(|_| random.between(-60, 90) as i8).collect();
-    let conv = Conv {
-        pads: [1; 4],
-        activation: Activation::Relu,
-        scale: Some(ScaleOut { m: vec![150, 170, 190, 210], k: vec![-14; 4] }),
-        ..Conv::new(ConvKind::Standard, Weights::new(8, [4, 3, 3, 4], &values))
-    };
-    model.push("conv", LayerKind::Conv(Box::new(conv)), &[0], 8).expect("a layer");
-    model.output("y", 1, None);
-    model.validate().expect("a model");
-    model
-}
-
 /// Several passes: the config DMA replays its ring, the mesh is reset and programmed between passes, every job.
 #[test]
 fn passes_follow_each_other() {
-    let model = same_shape();
+    let model = generate::again(7);
     for clock in [Clock::Stepped, Clock::Threaded] {
         let (sim, mut device) = open(&SimSpec::new(BoardModel::Akida2SixNodes).with_clock(clock));
         let mapping = map(&model, device.mesh(), &MapOptions::default()).expect("it fits");
@@ -195,7 +177,7 @@ fn no_fault_makes_a_wrong_number() {
         "stuck-reset@1",
         "refuse-allocation@1",
     ];
-    let model = same_shape();
+    let model = generate::again(7);
     let (mut fired, mut noticed) = (0, 0);
     for faults in faults {
         for completion in [Completion::Poll, Completion::Interrupt] {

@@ -11,30 +11,12 @@ use akida_hal::memory_map::TOP;
 use akida_hal::program::Program;
 use akida_hal::regs::{dma, top};
 use akida_runtime::mapping::{MapOptions, map};
-use akida_runtime::model::{Activation, Conv, ConvKind, Input, LayerKind, Model, ScaleOut, Target, Tensor, Weights};
+use akida_runtime::model::Model;
 use akida_runtime::reference::{Reference, Rules};
 use akida_simulator::{Model as BoardModel, SimBoard, SimSpec};
-use akida_tests::generate::Random;
+use akida_tests::generate::{Random, again};
 
 const WAIT: Duration = Duration::from_secs(60);
-const SHAPE: [usize; 3] = [8, 8, 4];
-
-/// A layer whose output can be its input again.
-fn layer(seed: u64) -> Model {
-    let mut model = Model::new("again", Target::Akida2, Input::integers(Tensor::new("x", SHAPE, 8, false)));
-    let mut random = Random::new(seed);
-    let values: Vec<i8> = (0..4 * 3 * 3 * 4).map(|_| random.between(-60, 90) as i8).collect();
-    let conv = Conv {
-        pads: [1; 4],
-        activation: Activation::Relu,
-        scale: Some(ScaleOut { m: vec![150, 170, 190, 210], k: vec![-14; 4] }),
-        ..Conv::new(ConvKind::Standard, Weights::new(8, [4, 3, 3, 4], &values))
-    };
-    model.push("conv", LayerKind::Conv(Box::new(conv)), &[0], 8).expect("a layer");
-    model.output("y", 1, None);
-    model.validate().expect("a model");
-    model
-}
 
 fn program(model: &Model, device: &Device) -> Program {
     let mapping = map(model, device.mesh(), &MapOptions::default()).expect("it fits");
@@ -95,7 +77,7 @@ impl Bench {
 #[test]
 fn nobody_sees_that_jobs_of_several_passes_are_late() {
     let mut references: Vec<Reference> = Vec::new();
-    let models: Vec<Model> = (0..5).map(layer).collect();
+    let models: Vec<Model> = (0..5).map(again).collect();
     models.iter().for_each(|model| references.push(Reference::new(model, Rules::Chip)));
     let mut run = |layer: usize, values: &[i32]| {
         let bytes: Vec<u8> = values.iter().map(|v| *v as u8).collect();

@@ -4,12 +4,14 @@
 //! Nothing is kept away from what a mesh cannot hold: such layers run on the host, between others on the board.
 //! [`Census`] tells what was drawn and where it ran.
 
+mod again;
 mod akida1;
 mod akida2;
 mod builder;
 mod census;
 mod random;
 
+pub use again::again;
 pub use census::Census;
 pub use random::Random;
 

@@ -137,14 +137,20 @@ impl Jobs {
     /// The status word, and how many of the oldest jobs it says are finished.
     fn look(&self, transport: &dyn Transport) -> Result<(u32, usize)> {
         if self.multi_pass {
-            let status = self.controller.read(transport, dma::MONITOR_STATUS)?;
-            return Ok((status, usize::from(status & MonitorStatus::BURST.bits() != 0)));
+            let (status, over) = self.look_for_end(transport)?;
+            return Ok((status, usize::from(over)));
         }
         let status = self.controller.read(transport, dma::DESCRIPTOR_STATUS)?;
         let Some(front) = self.pending.front() else { return Ok((status, 0)) };
         // Jobs end in order: the last processed one tells of all before it, modulo 2^16.
         let ahead = usize::from((dma::STATUS_JOB.get(status) as u16).wrapping_sub(front.job.0));
         Ok((status, if ahead < self.started { ahead + 1 } else { 0 }))
+    }
+
+    /// Several passes: the status word, and whether it says that the job which runs is over.
+    pub(super) fn look_for_end(&self, transport: &dyn Transport) -> Result<(u32, bool)> {
+        let status = self.controller.read(transport, dma::MONITOR_STATUS)?;
+        Ok((status, status & MonitorStatus::BURST.bits() != 0))
     }
 
     fn timed_out(&self, transport: &dyn Transport, last: u32) -> Error {

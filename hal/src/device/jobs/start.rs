@@ -112,12 +112,7 @@ impl Jobs {
 
     /// Several passes: as long as the job that runs is over, starts the next one.
     pub(super) fn go_on(&mut self, transport: &dyn Transport) -> Result<()> {
-        while self.multi_pass && self.started > self.over() {
-            if !MonitorStatus::from_bits_retain(self.controller.read(transport, dma::MONITOR_STATUS)?)
-                .contains(MonitorStatus::BURST)
-            {
-                break;
-            }
+        while self.multi_pass && self.started > self.over() && self.look_for_end(transport)?.1 {
             self.end_one(transport)?;
         }
         Ok(())
