@@ -192,7 +192,7 @@ impl Shared {
     fn work(&self, chip: &mut Chip) {
         let mut moved = 0;
         while moved < SLICE
-            && let Some(mut work) = chip.link_work()
+            && let Some(mut work) = chip.link_work(true)
         {
             moved += u64::from(work.len());
             let result = work.run(&*self.host);

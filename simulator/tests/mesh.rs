@@ -7,7 +7,7 @@ use akida_hal::format::InputEvents;
 use akida_hal::mesh::Mesh as Topology;
 use akida_hal::np::*;
 use akida_hal::packet::{PacketHeader, Target, Uid};
-use akida_simulator::mesh::{MeshError, MeshInput, MeshInputs};
+use akida_simulator::mesh::{MeshError, MeshInput};
 use proptest::prelude::*;
 
 use programs::{Board, Records, Whole, conv};
@@ -219,15 +219,14 @@ fn a_batch_is_its_jobs() {
         let (mut together, mut apart) = (together.expect("a network"), apart.expect("a network"));
         let (batch, single) = (together.mesh.network().expect("a network"), apart.mesh.network().expect("a network"));
         let inputs: Vec<Vec<u8>> = (0..7).map(|_| v.bytes(len)).collect();
-        let jobs: Vec<MeshInput<'_>> = inputs.iter().map(|x| MeshInput::Dense(x)).collect();
-        let made = batch.run_batch(MeshInputs::Given(&jobs), &together.memory).expect("jobs");
+        let made = batch.run_batch(&inputs.concat(), &together.memory).expect("jobs");
         for (x, made) in inputs.iter().zip(made) {
             assert_eq!(made.values(), apart.job(&single, x).expect("a job"));
         }
-        let short = MeshInput::Dense(&inputs[0][1..]);
+        let short = &inputs[..2].concat()[1..];
         assert!(matches!(
-            batch.run_batch(MeshInputs::Given(&[jobs[0], short]), &together.memory),
-            Err(MeshError::InputLength { expected, .. }) if expected == len
+            batch.run_batch(short, &together.memory),
+            Err(MeshError::InputLength { expected, .. }) if expected == 2 * len
         ));
     }
 }

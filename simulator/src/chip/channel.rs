@@ -6,6 +6,9 @@
 
 use akida_hal::regs::edma::ChannelControl;
 
+use super::bus::Unmapped;
+use super::memory::NoMemory;
+
 /// Which way bytes go, in the engine's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -59,6 +62,19 @@ pub enum Cause {
     Host,
     /// The fault plan said so.
     Injected,
+}
+
+impl From<NoMemory> for Cause {
+    fn from(_: NoMemory) -> Self {
+        Self::Local
+    }
+}
+
+impl From<Unmapped> for Cause {
+    fn from(refused: Unmapped) -> Self {
+        log::debug!(target: "akida::sim::dma", "PCIe DMA engine: {refused}");
+        Self::Host
+    }
 }
 
 /// What the register file has to know.

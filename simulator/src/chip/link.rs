@@ -1,13 +1,15 @@
 //! The PCIe DMA engine at work: list elements into pieces to move, events into status and messages.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use akida_hal::board::Chip as ChipKind;
 use akida_hal::memory_map::{DBI, TOP};
 
-use super::bus::{HostMemory, Unmapped};
+use super::bus::HostMemory;
 use super::channel::{Cause, Channel, Direction, Event, Transfer};
 use super::map::{DBI_LEN, TOP_LEN, within};
+use super::memory::DeviceMemory;
 use super::{Chip, Message, Presence, Sent};
 use crate::faults::{FaultKind, Occasion};
 
@@ -29,6 +31,7 @@ pub struct LinkWork {
     transfer: Transfer,
     index: usize,
     action: LinkAction,
+    memory: Arc<DeviceMemory>,
     /// What is moved, at the beginning of memory that is used again.
     bytes: Vec<u8>,
 }
@@ -39,22 +42,35 @@ enum LinkAction {
     Write,
     /// Host bytes to the device.
     Read,
+    /// Straight to or from device memory, from this address on.
+    Straight(u32),
     /// The device side is a window to the host itself: (from, to).
     Copy(u64, u64),
 }
 
 impl LinkWork {
     /// Moves the host's side of it. Needs no chip.
-    pub fn run(&mut self, host: &dyn HostMemory) -> Result<(), Unmapped> {
-        let bytes = &mut self.bytes[..self.transfer.len as usize];
-        match self.action {
-            LinkAction::Write => host.write(self.transfer.host, bytes),
-            LinkAction::Read => host.read(self.transfer.host, bytes),
-            LinkAction::Copy(from, to) => {
-                host.read(from, bytes)?;
-                host.write(to, bytes)
+    pub fn run(&mut self, host: &dyn HostMemory) -> Result<(), Cause> {
+        let Transfer { direction, host: iova, len, .. } = self.transfer;
+        let len = len as usize;
+        let bytes = &mut self.bytes[..];
+        match (self.action, direction) {
+            (LinkAction::Write, _) => host.write(iova, &bytes[..len])?,
+            (LinkAction::Read, _) => host.read(iova, &mut bytes[..len])?,
+            (LinkAction::Copy(from, to), _) => {
+                host.read(from, &mut bytes[..len])?;
+                host.write(to, &bytes[..len])?;
+            }
+            (LinkAction::Straight(address), Direction::Write) => {
+                let piece = |place: usize, bytes: &[u8]| Ok(host.write(iova + place as u64, bytes)?);
+                self.memory.show::<Cause>(address, len, piece)?;
+            }
+            (LinkAction::Straight(address), Direction::Read) => {
+                let piece = |place: usize, bytes: &mut [u8]| Ok(host.read(iova + place as u64, bytes)?);
+                self.memory.fill::<Cause>(address, len, piece)?;
             }
         }
+        Ok(())
     }
 
     /// Bytes it moves.
@@ -75,12 +91,15 @@ const ELEMENT: usize = 24;
 enum Local {
     /// Its own; those that the host gets were taken.
     Bytes,
+    /// Its own, in memory, and nothing was taken.
+    Memory(u32),
     Host(u64),
 }
 
 impl Chip {
-    /// The next bytes the PCIe DMA engine wants to move. Channels take turns.
-    pub fn link_work(&mut self) -> Option<LinkWork> {
+    /// The next bytes the PCIe DMA engine wants to move. Channels take turns. `straight`: they are moved before anybody else comes to
+    /// the chip, and by a host that answers at once, so that they need not be taken out of memory for that.
+    pub fn link_work(&mut self, straight: bool) -> Option<LinkWork> {
         if self.presence != Presence::Here {
             return None;
         }
@@ -88,7 +107,7 @@ impl Chip {
         for turn in 0..channels {
             let index = (self.next_channel + turn) % channels;
             while let Some(transfer) = self.next_transfer(index) {
-                if let Some(work) = self.prepare(index, transfer) {
+                if let Some(work) = self.prepare(index, transfer, straight) {
                     self.next_channel = index + 1;
                     return Some(work);
                 }
@@ -125,7 +144,7 @@ impl Chip {
     }
 
     /// Finds the device's side of a transfer, or ends the channel.
-    fn prepare(&mut self, index: usize, transfer: Transfer) -> Option<LinkWork> {
+    fn prepare(&mut self, index: usize, transfer: Transfer, straight: bool) -> Option<LinkWork> {
         for fault in self.faults.on(Occasion::Transfer) {
             match fault {
                 FaultKind::StallLink => {
@@ -144,10 +163,8 @@ impl Chip {
             return None;
         }
         let mut bytes = std::mem::take(&mut self.moved);
-        if bytes.len() < transfer.len as usize {
-            bytes.resize(transfer.len as usize, 0);
-        }
-        let action = match (transfer.direction, self.local(&transfer, &mut bytes[..transfer.len as usize])) {
+        let action = match (transfer.direction, self.local(&transfer, straight, &mut bytes)) {
+            (_, Some(Local::Memory(address))) => LinkAction::Straight(address),
             (Direction::Write, Some(Local::Bytes)) => LinkAction::Write,
             (Direction::Write, Some(Local::Host(from))) => LinkAction::Copy(from, transfer.host),
             (Direction::Read, Some(Local::Bytes)) => LinkAction::Read,
@@ -157,14 +174,24 @@ impl Chip {
                 return None;
             }
         };
-        Some(LinkWork { transfer, index, action, bytes })
+        Some(LinkWork { transfer, index, action, memory: self.memory.clone(), bytes })
     }
 
     /// The device's side: bytes (a read channel only asks whether they can be written) or a window.
-    fn local(&mut self, transfer: &Transfer, bytes: &mut [u8]) -> Option<Local> {
+    fn local(&mut self, transfer: &Transfer, straight: bool, bytes: &mut Vec<u8>) -> Option<Local> {
         let (address, len) = (u32::try_from(transfer.local).ok()?, transfer.len as usize);
         let writing = transfer.direction == Direction::Read;
-        if self.memory.contains(address, len) {
+        let memory = self.memory.contains(address, len);
+        if memory && straight {
+            match writing {
+                true => self.writes(address.into(), len),
+                false => self.reads(address.into(), len),
+            }
+            return Some(Local::Memory(address));
+        }
+        bytes.resize(bytes.len().max(len), 0);
+        let bytes = &mut bytes[..len];
+        if memory {
             if !writing {
                 self.reads(address.into(), len);
                 self.memory.read(address, bytes).ok()?;
@@ -190,8 +217,8 @@ impl Chip {
     }
 
     /// Gives moved bytes back.
-    pub fn link_done(&mut self, work: LinkWork, result: Result<(), Unmapped>) {
-        let LinkWork { transfer, index, action, bytes } = work;
+    pub fn link_done(&mut self, work: LinkWork, result: Result<(), Cause>) {
+        let LinkWork { transfer, index, action, bytes, .. } = work;
         self.moved_back(transfer, index, action, &bytes, result);
         self.moved = bytes;
     }
@@ -202,18 +229,18 @@ impl Chip {
         index: usize,
         action: LinkAction,
         bytes: &[u8],
-        result: Result<(), Unmapped>,
+        result: Result<(), Cause>,
     ) {
         if !self.link.channels()[index].awaits(&transfer) {
             return;
         }
-        let result = match (result, action) {
-            (Err(refused), _) => {
-                log::debug!(target: "akida::sim::dma", "{:?} channel {}: {refused}", transfer.direction, transfer.channel);
-                Err(Cause::Host)
+        let result = match action {
+            LinkAction::Read => result.and_then(|()| self.store(transfer.local, &bytes[..transfer.len as usize])),
+            LinkAction::Straight(_) => {
+                self.attention = true;
+                result
             }
-            (Ok(()), LinkAction::Read) => self.store(transfer.local, &bytes[..transfer.len as usize]),
-            (Ok(()), _) => Ok(()),
+            LinkAction::Write | LinkAction::Copy(..) => result,
         };
         if result.is_ok() {
             self.counters.transfers += 1;

@@ -79,24 +79,51 @@ impl DeviceMemory {
 
     /// Copies bytes out.
     pub fn read(&self, address: u32, bytes: &mut [u8]) -> Result<(), NoMemory> {
-        let (region, offset) = self.region(address, bytes.len())?;
-        let pages = &lock(&region.state).pages;
-        each_page(offset, bytes.len(), |page, at, range| {
-            let into = &mut bytes[range];
-            match &pages[page] {
-                Some(data) => into.copy_from_slice(&data[at..at + into.len()]),
-                None => noise(region.base, page * PAGE + at, into),
-            }
-        });
-        Ok(())
+        let len = bytes.len();
+        self.show(address, len, |place, shown| {
+            bytes[place..place + shown.len()].copy_from_slice(shown);
+            Ok(())
+        })
     }
 
     /// Copies bytes in.
     pub fn write(&self, address: u32, bytes: &[u8]) -> Result<(), NoMemory> {
-        let (region, offset) = self.region(address, bytes.len())?;
+        self.fill(address, bytes.len(), |place, into| {
+            into.copy_from_slice(&bytes[place..place + into.len()]);
+            Ok(())
+        })
+    }
+
+    /// Shows bytes where they are, with the place of each piece among them. Memory is locked meanwhile.
+    pub fn show<E: From<NoMemory>>(
+        &self,
+        address: u32,
+        len: usize,
+        mut show: impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (region, offset) = self.region(address, len)?;
+        let pages = &lock(&region.state).pages;
+        each_page(offset, len, |page, at, range| match &pages[page] {
+            Some(data) => show(range.start, &data[at..at + range.len()]),
+            None => {
+                let mut bytes = vec![0; range.len()];
+                noise(region.base, page * PAGE + at, &mut bytes);
+                show(range.start, &bytes)
+            }
+        })
+    }
+
+    /// Has bytes put in where they belong, with the place of each piece among them. Memory is locked meanwhile.
+    pub fn fill<E: From<NoMemory>>(
+        &self,
+        address: u32,
+        len: usize,
+        mut fill: impl FnMut(usize, &mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (region, offset) = self.region(address, len)?;
         let mut state = lock(&region.state);
         let State { pages, watches, watched } = &mut *state;
-        let end = offset + bytes.len();
+        let end = offset + len;
         // One write is all that a watch tells.
         let mut left: Option<Range<usize>> = None;
         let near = watched.start < end && offset < watched.end;
@@ -114,18 +141,16 @@ impl DeviceMemory {
             watches.retain(|watch| stays(watch));
             *watched = left.unwrap_or(0..0);
         }
-        each_page(offset, bytes.len(), |page, at, range| {
-            let from = &bytes[range];
+        each_page(offset, len, |page, at, range| {
             let data = pages[page].get_or_insert_with(|| {
                 let mut data = vec![0; PAGE];
-                if from.len() < PAGE {
+                if range.len() < PAGE {
                     noise(region.base, page * PAGE, &mut data);
                 }
                 data.into()
             });
-            data[at..at + from.len()].copy_from_slice(from);
-        });
-        Ok(())
+            fill(range.start, &mut data[at..at + range.len()])
+        })
     }
 
     /// Watches a range from now on; `None` where there is no memory. Bytes are to be read after this call: then they are at
@@ -157,16 +182,21 @@ impl DeviceMemory {
     }
 }
 
-/// Calls `f(page, offset in page, range of the caller's bytes)` for every page touched.
-fn each_page(mut offset: usize, len: usize, mut f: impl FnMut(usize, usize, std::ops::Range<usize>)) {
+/// Calls `f(page, offset in page, range of the caller's bytes)` for every page touched, until it fails.
+fn each_page<E>(
+    mut offset: usize,
+    len: usize,
+    mut f: impl FnMut(usize, usize, Range<usize>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut done = 0;
     while done < len {
         let at = offset % PAGE;
         let n = (PAGE - at).min(len - done);
-        f(offset / PAGE, at, done..done + n);
+        f(offset / PAGE, at, done..done + n)?;
         done += n;
         offset += n;
     }
+    Ok(())
 }
 
 /// Power-up contents (one round of splitmix64 per 8 bytes) from an offset on.

@@ -15,7 +15,7 @@ use akida_kernels::Bytes;
 use super::bus::{Bus, BusError};
 use super::job::JobError;
 use super::memory::{Watch, lock};
-use crate::mesh::{Mesh, MeshInput, MeshInputs, MeshOutput, Network, ReadMemory, TOGETHER};
+use crate::mesh::{Mesh, MeshOutput, Network, ReadMemory, TOGETHER};
 
 /// Bytes of meshes that are set aside at most; passes beyond are played anew each time.
 const MOST_BYTES: usize = 256 << 20;
@@ -52,25 +52,34 @@ impl Networks {
         Self { passes, sources, spare: Mutex::default() }
     }
 
-    /// What jobs make, pass by pass.
+    /// What so many jobs make, pass by pass. `load` gets the input of a job, by its number, to where it is computed.
     ///
     /// # Errors
     /// The first that any of them has.
-    pub fn run(&self, inputs: &[MeshInput<'_>], memory: &dyn ReadMemory) -> Result<Vec<MeshOutput>, JobError> {
+    pub fn run(
+        &self,
+        jobs: usize,
+        mut load: impl FnMut(usize, &mut [u8]) -> Result<(), JobError>,
+        memory: &dyn ReadMemory,
+    ) -> Result<Vec<MeshOutput>, JobError> {
         let [inner @ .., last] = &self.passes[..] else { return Ok(Vec::new()) };
         if let Some(pass) = inner.iter().position(|network| network.output().bits > 8) {
             return Err(JobError::Potentials { pass });
         }
         let mut room = lock(&self.spare).pop().unwrap_or_default();
         let [made, next] = &mut room;
-        let mut outputs = Vec::with_capacity(inputs.len());
-        for some in inputs.chunks(self.between()) {
-            let given = MeshInputs::Given(some);
-            for (pass, network) in inner.iter().enumerate() {
-                network.run_into(if pass == 0 { given } else { MeshInputs::Made(made) }, memory, next)?;
+        let mut outputs = Vec::with_capacity(jobs);
+        let len = self.first().input().len();
+        let together = if inner.is_empty() { last.at_once() } else { self.between() };
+        for first in (0..jobs).step_by(together) {
+            let some = first..jobs.min(first + together);
+            made.resize(some.len() * len);
+            some.zip(made.chunks_exact_mut(len)).try_for_each(|(job, input)| load(job, input))?;
+            for network in inner {
+                network.run_into(made, memory, next)?;
                 std::mem::swap(made, next);
             }
-            outputs.extend(last.run_batch(if inner.is_empty() { given } else { MeshInputs::Made(made) }, memory)?);
+            outputs.extend(last.run_batch(made, memory)?);
         }
         lock(&self.spare).push(room);
         Ok(outputs)

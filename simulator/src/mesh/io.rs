@@ -21,15 +21,6 @@ pub enum MeshInput<'a> {
     FnpEvents(&'a [u32]),
 }
 
-/// Inputs of several jobs.
-#[derive(Clone, Copy, Debug)]
-pub enum MeshInputs<'a> {
-    /// As DMAs carry them.
-    Given(&'a [MeshInput<'a>]),
-    /// Bytes of all that another network made, one job's behind the other's.
-    Made(&'a [u8]),
-}
-
 /// Shape and width of what goes in or out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Port {

@@ -29,7 +29,7 @@ impl Shared {
         let mut late: Vec<Instant> = Vec::new();
         let mut chip = lock(&self.chip);
         while !self.ended.load(std::sync::atomic::Ordering::SeqCst) {
-            if let Some(mut work) = chip.link_work() {
+            if let Some(mut work) = chip.link_work(false) {
                 drop(chip);
                 let result = work.run(&*self.host);
                 chip = lock(&self.chip);

@@ -222,6 +222,11 @@ fn row_step(d: &HrcDescriptor) -> u32 {
     if d.next_row == 0 { d.row_bytes } else { u32::from(d.next_row) }
 }
 
+/// Bytes of a dense input.
+fn dense_bytes(d: &HrcDescriptor) -> usize {
+    d.row_bytes as usize * d.rows as usize
+}
+
 /// Bytes of events that are looked at together: they stay in a first-level cache.
 const EVENTS: usize = 8 << 10;
 
@@ -301,7 +306,7 @@ impl CoreWork {
     /// From the input to the last pass's output.
     fn make(&self, passes: Option<&Passes>, buffers: &mut Buffers) -> Result<Made, JobError> {
         let mut taken = self.take_input()?;
-        self.load_input(&taken, None, buffers)?;
+        self.load_input(&taken, buffers)?;
         let checksum_in = self.checksum_in(buffers);
         let (mut made, mut network) = self.compute(buffers.mesh(self.kind))?;
         if let Some(passes) = passes {
@@ -363,18 +368,33 @@ impl CoreWork {
         Ok(Taken { header, from: Given::Dense(d), input, words, output })
     }
 
-    /// The payload, into the buffers: of a known network events are put in their places.
-    fn load_input(&self, taken: &Taken, network: Option<&Network>, buffers: &mut Buffers) -> Result<(), BusError> {
-        let d = match (&taken.from, network) {
-            (Given::Events(d), Some(network)) => return self.place_events(d, network.input(), &mut buffers.input),
-            (Given::Events(d), None) => {
+    /// The payload as it is, into the buffers.
+    fn load_input(&self, taken: &Taken, buffers: &mut Buffers) -> Result<(), BusError> {
+        match &taken.from {
+            Given::Events(d) => {
                 buffers.events.resize(d.input_words as usize, 0);
-                return self.reach.bus.fill_words(d.input, &mut buffers.events);
+                self.reach.bus.fill_words(d.input, &mut buffers.events)
             }
-            (Given::Dense(d), _) => d,
-        };
-        let (data, step) = (&mut buffers.input, row_step(d));
-        data.resize(d.row_bytes as usize * d.rows as usize, 0);
+            Given::Dense(d) => {
+                buffers.input.resize(dense_bytes(d), 0);
+                self.read_rows(d, &mut buffers.input)
+            }
+        }
+    }
+
+    /// The payload as a network takes it: events are put in their places.
+    fn place_input(&self, taken: &Taken, port: Port, into: &mut [u8]) -> Result<(), JobError> {
+        match &taken.from {
+            Given::Events(d) => Ok(self.place_events(d, port, into)?),
+            Given::Dense(d) if dense_bytes(d) != into.len() => {
+                Err(MeshError::InputLength { unit: "bytes", got: dense_bytes(d), expected: into.len() }.into())
+            }
+            Given::Dense(d) => Ok(self.read_rows(d, into)?),
+        }
+    }
+
+    fn read_rows(&self, d: &HrcDescriptor, data: &mut [u8]) -> Result<(), BusError> {
+        let step = row_step(d);
         if step == d.row_bytes {
             return self.reach.bus.read(d.input, data);
         }
@@ -385,9 +405,8 @@ impl CoreWork {
     }
 
     /// Events from memory to their places.
-    fn place_events(&self, d: &EventDescriptor, port: Port, into: &mut Vec<u8>) -> Result<(), BusError> {
-        into.clear();
-        into.resize(port.len(), 0);
+    fn place_events(&self, d: &EventDescriptor, port: Port, into: &mut [u8]) -> Result<(), BusError> {
+        into.fill(0);
         let (mut some, mut fnp) = ([[0; 2]; EVENTS / EVENT_BYTES], None);
         let count = d.input_words as usize / 2;
         for first in (0..count).step_by(some.len()) {

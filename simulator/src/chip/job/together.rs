@@ -7,11 +7,11 @@ use std::sync::Arc;
 use akida_hal::format::EVENT_BYTES;
 use akida_hal::regs::dma;
 
-use super::{Buffers, CoreDone, CoreWork, Given, JobError, Made, Taken, Weights};
+use super::{Buffers, CoreDone, CoreWork, Given, JobError, Made, Taken, Weights, dense_bytes};
 use crate::chip::controller::Kind;
 use crate::chip::memory::lock;
 use crate::chip::passes::Networks;
-use crate::mesh::{MeshInput, MeshOutput};
+use crate::mesh::MeshOutput;
 
 /// Whether memory from `address` on is part of `a`.
 pub fn meet(a: &Range<u32>, address: u64, len: usize) -> bool {
@@ -29,7 +29,7 @@ pub struct Begun {
     networks: Arc<Networks>,
     buffers: Buffers,
     taken: Result<Taken, JobError>,
-    /// Whether the input was read too.
+    /// Whether the input was read too, into the buffers.
     loaded: bool,
 }
 
@@ -97,14 +97,27 @@ impl CoreWork {
 }
 
 impl Begun {
-    /// Reads the input, if it was not.
+    /// Reads the input into the buffers.
     fn load(mut self) -> Self {
-        if let (false, Ok(taken)) = (self.loaded, &self.taken)
-            && let Err(error) = self.work.load_input(taken, Some(self.networks.first()), &mut self.buffers)
+        let port = self.networks.first().input();
+        self.buffers.input.resize(port.len(), 0);
+        if let Ok(taken) = &self.taken
+            && let Err(error) = self.work.place_input(taken, port, &mut self.buffers.input)
         {
-            self.taken = Err(error.into());
+            self.taken = Err(error);
         }
         Self { loaded: true, ..self }
+    }
+
+    /// The input, to where it is computed.
+    fn input(&self, into: &mut [u8]) -> Result<(), JobError> {
+        match (&self.taken, self.loaded) {
+            (Ok(taken), false) => self.work.place_input(taken, self.networks.first().input(), into)?,
+            (Ok(_), true) => into.copy_from_slice(&self.buffers.input),
+            // What was wrong with it is told instead of this.
+            (Err(_), _) => return Err(JobError::Cancelled),
+        }
+        Ok(())
     }
 
     /// Does it as if it had not been begun.
@@ -158,7 +171,7 @@ impl Begun {
         let there = work.reach.bus.memory.contains(output.start, output.len());
         let len = match &taken.from {
             Given::Events(_) => first.len(),
-            Given::Dense(d) => d.row_bytes as usize * d.rows as usize,
+            Given::Dense(d) => dense_bytes(d),
         };
         let fits = len == first.len() && (!self.loaded || first.check(&self.buffers.input).is_ok());
         let chained = networks.passes.windows(2).all(|pair| pair[1].input().takes(&pair[0].output()));
@@ -184,7 +197,6 @@ impl Begun {
     /// Does all but to write the output, which [`Computed::finish`] does in the order of the ring, of jobs of the same networks:
     /// together, so that weights are read once for all, unless one of them is refused.
     pub fn compute_together(jobs: Vec<Self>) -> Vec<Computed> {
-        let jobs: Vec<Self> = jobs.into_iter().map(Self::load).collect();
         let fine = jobs.iter().all(|job| job.taken.is_ok() && job.work.live().is_ok());
         match fine.then(|| Self::outputs(&jobs)) {
             Some(Ok(outputs)) => jobs.into_iter().zip(outputs).map(|(job, output)| job.made(Ok(output))).collect(),
@@ -212,7 +224,6 @@ impl Begun {
     fn outputs(jobs: &[Self]) -> Result<Vec<MeshOutput>, JobError> {
         let Some(Self { work, networks, .. }) = jobs.first() else { return Ok(Vec::new()) };
         let weights = Weights { bus: &work.reach.bus, addresses: work.reach.fnp2 };
-        let inputs: Vec<MeshInput<'_>> = jobs.iter().map(|job| MeshInput::Dense(&job.buffers.input)).collect();
-        networks.run(&inputs, &weights)
+        networks.run(jobs.len(), |job, into| jobs[job].input(into), &weights)
     }
 }

@@ -16,7 +16,7 @@ use akida_hal::mesh::NpAddress;
 use akida_hal::np::OutputFormat;
 use akida_kernels::{Add, Bytes, Fifo, Kernels, Layer, LayerSpec, Tile};
 
-use super::{Elements, MeshError, MeshInput, MeshInputs, MeshOutput, OutputSource, Port, ReadMemory};
+use super::{Elements, MeshError, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
 use crate::chip::memory::Watch;
 pub use run::TOGETHER;
 use run::Workspace;
@@ -160,7 +160,7 @@ impl Network {
     /// Computes one job. Weights of FNP2s are read from `memory` now.
     pub fn run(&self, input: MeshInput<'_>, memory: &dyn ReadMemory) -> Result<MeshOutput, MeshError> {
         let elements = self.with_workspace(|workspace| {
-            self.compute(MeshInputs::Given(&[input]), memory, workspace)?;
+            self.compute_one(input, memory, workspace)?;
             Ok(self.take_output(workspace))
         })?;
         Ok(self.made(elements))
@@ -171,16 +171,17 @@ impl Network {
         self.with_workspace(|workspace| self.put_back(workspace, elements));
     }
 
-    /// Computes jobs, several at once where that is faster; gives what [`run`](Self::run) gives of each, in order.
+    /// Computes jobs, several at once where that is faster; gives what [`run`](Self::run) gives of each, in order. Elements of their
+    /// inputs are a byte each, those of one job behind those of the other.
     ///
     /// # Errors
     /// The first that any of them has, whichever it is.
-    pub fn run_batch(&self, inputs: MeshInputs<'_>, memory: &dyn ReadMemory) -> Result<Vec<MeshOutput>, MeshError> {
-        let mut all = Vec::with_capacity(self.count(inputs));
+    pub fn run_batch(&self, inputs: &[u8], memory: &dyn ReadMemory) -> Result<Vec<MeshOutput>, MeshError> {
+        let mut all = Vec::with_capacity(inputs.len() / self.input.len());
         self.with_workspace(|workspace| {
-            self.each_group(inputs, |some, _| {
+            self.each_group(inputs, |some, jobs| {
                 self.compute(some, memory, workspace)?;
-                let elements = (0..self.count(some)).map(|sample| self.copy_output(workspace, sample));
+                let elements = (0..jobs.len()).map(|sample| self.copy_output(workspace, sample));
                 all.extend(elements.map(|elements| self.made(elements)));
                 Ok(())
             })
@@ -192,9 +193,9 @@ impl Network {
     ///
     /// # Errors
     /// Those of [`run_batch`](Self::run_batch).
-    pub fn run_into(&self, inputs: MeshInputs<'_>, memory: &dyn ReadMemory, into: &mut Bytes) -> Result<(), MeshError> {
+    pub fn run_into(&self, inputs: &[u8], memory: &dyn ReadMemory, into: &mut Bytes) -> Result<(), MeshError> {
         let len = self.output().len();
-        into.resize(self.count(inputs) * len);
+        into.resize(inputs.len() / self.input.len() * len);
         self.with_workspace(|workspace| {
             self.each_group(inputs, |some, jobs| {
                 self.compute(some, memory, workspace)?;
@@ -204,32 +205,23 @@ impl Network {
         })
     }
 
-    /// How many jobs these are inputs of.
-    fn count(&self, inputs: MeshInputs<'_>) -> usize {
-        match inputs {
-            MeshInputs::Given(inputs) => inputs.len(),
-            MeshInputs::Made(bytes) => bytes.len() / self.input.len(),
-        }
-    }
-
     /// Those that are computed together, and which they are.
     fn each_group(
         &self,
-        inputs: MeshInputs<'_>,
-        mut run: impl FnMut(MeshInputs<'_>, Range<usize>) -> Result<(), MeshError>,
+        inputs: &[u8],
+        mut run: impl FnMut(&[u8], Range<usize>) -> Result<(), MeshError>,
     ) -> Result<(), MeshError> {
+        let len = self.input.len();
+        if !inputs.len().is_multiple_of(len) {
+            let expected = inputs.len().next_multiple_of(len);
+            return Err(MeshError::InputLength { unit: "bytes", got: inputs.len(), expected });
+        }
         // A layer that remembers sees one job after another.
         let at_once = if self.keeps_frames() { 1 } else { self.at_once() };
-        let count = self.count(inputs);
+        let count = inputs.len() / len;
         (0..count).step_by(at_once).try_for_each(|first| {
             let jobs = first..count.min(first + at_once);
-            let some = match inputs {
-                MeshInputs::Given(inputs) => MeshInputs::Given(&inputs[jobs.clone()]),
-                MeshInputs::Made(bytes) => {
-                    MeshInputs::Made(&bytes[jobs.start * self.input.len()..jobs.end * self.input.len()])
-                }
-            };
-            run(some, jobs)
+            run(&inputs[jobs.start * len..jobs.end * len], jobs)
         })
     }
 

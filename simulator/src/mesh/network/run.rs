@@ -2,7 +2,7 @@
 
 use akida_kernels::{Bytes, Fifo, Output, RunError, Scratch, View, concat};
 
-use super::super::{self as mesh, MeshError, MeshInput, MeshInputs, Port, ReadMemory};
+use super::super::{self as mesh, MeshError, MeshInput, Port, ReadMemory};
 use super::{From, LayerPlan, Merge, Network, Part, Work};
 
 /// Bytes of a layer's tensors, of all jobs that are computed together, about: what a second-level cache has room for.
@@ -77,31 +77,29 @@ fn place<T: Copy>(whole: &mut [T], tile: &[T], part: &Part, layer: &LayerPlan) {
 }
 
 impl Network {
-    /// Computes jobs together, layer by layer; outputs stay in the workspace.
-    pub(super) fn compute(
+    /// Computes one job as a DMA carries its input; the output stays in the workspace.
+    pub(super) fn compute_one(
         &self,
-        inputs: MeshInputs<'_>,
+        input: MeshInput<'_>,
         memory: &dyn ReadMemory,
         workspace: &mut Workspace,
     ) -> Result<(), MeshError> {
-        let Workspace { input: given, outputs, between, rooms } = workspace;
-        let samples = self.count(inputs);
-        let len = self.input.len();
-        let given = match inputs {
-            MeshInputs::Made(bytes) => {
-                self.input.check(bytes)?;
-                bytes
-            }
-            // Bytes are all values of 8 bits: there is nothing to look at, and nothing to copy.
-            MeshInputs::Given([MeshInput::Dense(bytes)]) if self.input.bits == 8 && bytes.len() == len => *bytes,
-            MeshInputs::Given(inputs) => {
-                given.resize(len * samples);
-                for (input, into) in inputs.iter().zip(given.chunks_exact_mut(len)) {
-                    read_input(self.input, *input, into)?;
-                }
-                given
-            }
-        };
+        let mut placed = std::mem::take(&mut workspace.input);
+        let computed = read_input(self.input, input, &mut placed).and_then(|g| self.compute(g, memory, workspace));
+        workspace.input = placed;
+        computed
+    }
+
+    /// Computes jobs together, layer by layer, whose inputs are one behind the other; outputs stay in the workspace.
+    pub(super) fn compute(
+        &self,
+        given: &[u8],
+        memory: &dyn ReadMemory,
+        workspace: &mut Workspace,
+    ) -> Result<(), MeshError> {
+        self.input.check(given)?;
+        let Workspace { outputs, between, rooms, .. } = workspace;
+        let samples = given.len() / self.input.len();
         // Other networks may need more.
         outputs.resize_with(outputs.len().max(self.layers.len()), Elements::default);
         for (layer, &slot) in self.layers.iter().zip(&self.slots) {
@@ -334,24 +332,23 @@ fn fit<'a>(data: &'a [u8], from: [usize; 3], to: [usize; 3], samples: usize, buf
     buffer
 }
 
-/// A job's input as a dense tensor.
-fn read_input(port: Port, input: MeshInput<'_>, into: &mut [u8]) -> Result<(), MeshError> {
+/// A job's input as a dense tensor: events are put in their places.
+fn read_input<'a>(port: Port, input: MeshInput<'a>, placed: &'a mut Bytes) -> Result<&'a [u8], MeshError> {
     match input {
-        MeshInput::Dense(bytes) => {
-            if bytes.len() != port.len() {
-                return Err(MeshError::InputLength { unit: "bytes", got: bytes.len(), expected: port.len() });
-            }
-            into.copy_from_slice(bytes);
+        MeshInput::Dense(bytes) if bytes.len() != port.len() => {
+            Err(MeshError::InputLength { unit: "bytes", got: bytes.len(), expected: port.len() })
         }
+        MeshInput::Dense(bytes) => Ok(bytes),
         MeshInput::CnpEvents(words) | MeshInput::FnpEvents(words) => {
             let (events, odd) = words.as_chunks::<2>();
             if !odd.is_empty() {
                 let expected = words.len() + 1;
                 return Err(MeshError::InputLength { unit: "words of events", got: words.len(), expected });
             }
-            into.fill(0);
-            port.place_events(events, matches!(input, MeshInput::FnpEvents(_)), into);
+            placed.resize(port.len());
+            placed.fill(0);
+            port.place_events(events, matches!(input, MeshInput::FnpEvents(_)), placed);
+            Ok(placed)
         }
     }
-    port.check(into)
 }
