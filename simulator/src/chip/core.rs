@@ -90,7 +90,13 @@ impl Chip {
     /// it never were.
     pub fn core_batch(&mut self, host: &Arc<dyn HostMemory>, most: usize) -> Option<CoreBatch> {
         if self.late_jobs() >= most {
-            self.catch_up();
+            // What nobody computes meanwhile is computed while its inputs are still in the processor's caches.
+            if self.core_waits() || self.late_alone() {
+                self.catch_up();
+            }
+            if self.late_jobs() >= most {
+                return None;
+            }
         }
         let most = most - self.late_jobs();
         let first = self.core_work(host)?;

@@ -49,6 +49,11 @@ impl Chip {
         self.late.as_ref().map_or(0, |late| late.outputs.len())
     }
 
+    /// Whether nobody computes them until they are waited for.
+    pub(super) fn late_alone(&self) -> bool {
+        self.late.as_ref().is_some_and(|late| late.team.threads() == 1)
+    }
+
     /// Whether one of these jobs read what a late one is about to write.
     pub fn read_too_early(&self, jobs: &[Begun]) -> bool {
         let Some(late) = &self.late else { return false };
