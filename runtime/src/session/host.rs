@@ -9,7 +9,7 @@ use akida_kernels::{
 use super::error::SessionError;
 use super::values::{Operand, Values};
 use crate::mapping::HostStep;
-use crate::model::{Activation, Conv, ConvKind, Layer, LayerKind, Model, Pool, ScaleOut, Shape, Tensor};
+use crate::model::{Activation, Conv, ConvKind, Layer, LayerKind, Model, Pool, ScaleOut, Shape, Tensor, TensorId};
 
 /// No sum of slices reaches this, which the mapping has shown.
 const SLICES_BELOW: i64 = 1 << 27;
@@ -137,7 +137,23 @@ fn kernel_layer(
         tile: Tile { rows: 0..rows, columns: 0..columns, filters: 0..filters },
         finish: finish(model, layer, filters),
     };
+    let spec = if never_negative(model, layer.inputs[0]) { spec.never_negative_in() } else { spec };
     KernelLayer::prepare(spec, KernelWeights { main, pointwise }, best())
+}
+
+/// Whether no element of a tensor can be negative, whatever the model's input: sums and shifts of such ones are not either.
+fn never_negative(model: &Model, tensor: TensorId) -> bool {
+    let mut positive = vec![false];
+    for layer in &model.layers[..tensor] {
+        positive.push(match layer.kind.activation() {
+            Activation::Relu | Activation::ReluClipped(_) => true,
+            _ => match layer.kind {
+                LayerKind::Add(_) | LayerKind::Concat => layer.inputs.iter().all(|&t| positive[t]),
+                LayerKind::Conv(_) | LayerKind::Dense(_) => !layer.output.signed,
+            },
+        });
+    }
+    positive[tensor]
 }
 
 fn conv_work(model: &Model, layer: &Layer, conv: &Conv) -> Result<Work, PrepareError> {

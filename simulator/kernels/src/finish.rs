@@ -175,6 +175,11 @@ impl Finisher {
         self.finish.output_bits
     }
 
+    /// Whether no output can be negative.
+    pub(crate) fn never_negative(&self) -> bool {
+        self.output_bounds.0 == 0 || matches!(self.finish.activation, Activation::Relu | Activation::Clipped(_))
+    }
+
     fn is_chip(&self) -> bool {
         matches!(self.finish.arithmetic, Arithmetic::Chip { .. })
     }

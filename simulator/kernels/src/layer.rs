@@ -32,6 +32,18 @@ pub struct LayerSpec {
 }
 
 impl LayerSpec {
+    /// The same for inputs that are known to be never negative: such bytes are what they are without a sign too, and kernels take
+    /// bytes without one.
+    #[must_use]
+    pub fn never_negative_in(mut self) -> Self {
+        let zeros = self.pad_value.iter().all(|&pad| pad == 0);
+        if self.input_signed && self.input_bits > 1 && zeros {
+            self.input_signed = false;
+            self.input_bits -= 1;
+        }
+        self
+    }
+
     /// Rows and columns of the input that its tile is made of.
     pub fn needed(&self) -> [Range<usize>; 2] {
         let conv = [(0, &self.tile.rows), (1, &self.tile.columns)];
@@ -145,6 +157,11 @@ impl Layer {
     /// Bits of an output element: more than 8 go to [`Output::Words`].
     pub fn output_bits(&self) -> u8 {
         self.ending.finisher().output_bits()
+    }
+
+    /// Whether no output can be negative, whatever the input.
+    pub fn never_negative(&self) -> bool {
+        self.ending.finisher().never_negative()
     }
 
     /// Name of the kernels in use.

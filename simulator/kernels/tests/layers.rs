@@ -237,6 +237,29 @@ proptest! {
         }
     }
 
+    /// What is said to be never negative is not, and taking it without a sign changes nothing.
+    #[test]
+    fn signs_that_nothing_has_are_left_out(case in prop_oneof![large(), cases()]) {
+        let mut case = case;
+        if case.spec.input_signed {
+            let positive = (1u8 << (case.spec.input_bits - 1)) - 1;
+            case.input.iter_mut().for_each(|b| *b &= positive);
+        }
+        let expected = naive::layer(&case);
+        let weights = Weights { main: &case.weights, pointwise: &case.pointwise };
+        for &kernels in available() {
+            let layer = Layer::prepare(case.spec.clone(), weights, kernels)?;
+            prop_assert!(!layer.never_negative() || expected.iter().all(|y| *y >= 0), "{}", kernels.name());
+        }
+        let (signed, bits) = (case.spec.input_signed, case.spec.input_bits);
+        case.spec = case.spec.never_negative_in();
+        let padded = case.spec.pad_value.iter().any(|p| *p != 0);
+        prop_assert_eq!(case.spec.input_signed, signed && (padded || bits == 1));
+        for &kernels in available() {
+            prop_assert_eq!(&run(&case, kernels)?, &expected, "{}", kernels.name());
+        }
+    }
+
     #[test]
     fn sums_equal_the_formulas(
         positions in 1usize..9, channels in 1usize..9, seed: u64, signed: [bool; 2], wide: bool, chip: bool,

@@ -9,7 +9,7 @@ use akida_kernels::{Fifo, Tile};
 
 use super::super::{Mesh, MeshError, OutputSource, Port};
 use super::prepare::Memories;
-use super::{From, LayerPlan, Merge, Network, prepare, rules};
+use super::{From, LayerPlan, Merge, Network, Work, prepare, rules};
 
 /// One NP (or the HRC) and what its registers say.
 #[derive(Clone, Debug)]
@@ -180,9 +180,16 @@ fn plan(
     }
     let shape = first.layer.input.map(usize::from);
     let frames = usize::from(first.layer.fifo);
-    let parts = prepare::parts(parts, generation)?;
+    // Sums and shifts of what is never negative are not either; of a job's input nobody knows.
+    let positive = inbound.sources().all(|from| matches!(from, From::Layer(index) if before[index].positive));
+    let parts = prepare::parts(parts, generation, positive)?;
     let fifo = (frames > 0).then(|| Mutex::new(Fifo::new(frames, shape)));
-    Ok(LayerPlan { id, inbound, input: shape, fifo, output, crop, parts })
+    let positive = parts.iter().all(|part| match &part.work {
+        Work::Map(layer) | Work::Dense(_, layer) => layer.never_negative(),
+        Work::Pass => positive,
+        Work::External(_) => false,
+    });
+    Ok(LayerPlan { id, inbound, input: shape, fifo, output, positive, crop, parts })
 }
 
 /// The output all NPs of a layer make together: the box around their tiles, each element of it made once.

@@ -73,6 +73,8 @@ struct LayerPlan {
     fifo: Option<Mutex<Fifo>>,
     /// What the layer makes, in coordinates of the next one.
     output: Port,
+    /// Whether none of that can be negative, whatever the job's input.
+    positive: bool,
     /// Rows and columns that are cut off on the way out.
     crop: [usize; 2],
     parts: Vec<Part>,

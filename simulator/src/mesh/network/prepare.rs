@@ -50,8 +50,9 @@ fn contents<'a>(configured: &Configured<'a>, generation: u8) -> Result<Contents<
     })
 }
 
-/// What the NPs of a layer do, from their registers and memories: in one go where their slices make one layer.
-pub(super) fn parts(configured: &[Configured<'_>], generation: u8) -> Result<Vec<Part>, MeshError> {
+/// What the NPs of a layer do, from their registers and memories: in one go where their slices make one layer. `positive`: what it
+/// takes is never negative.
+pub(super) fn parts(configured: &[Configured<'_>], generation: u8, positive: bool) -> Result<Vec<Part>, MeshError> {
     let part = |c: &Configured<'_>, work| Part { np: c.np, tile: super::decode::tile(&c.layer), work };
     let held = configured.iter().map(|c| held(c, generation)).collect::<Result<Vec<_>, _>>()?;
     let inputs = |c: &Configured<'_>| c.layer.inputs;
@@ -61,10 +62,10 @@ pub(super) fn parts(configured: &[Configured<'_>], generation: u8) -> Result<Vec
     if let Some(whole) = slices.filter(|s| alike && s.len() > 1).and_then(|slices| merge::join(&slices)) {
         let tile = whole.spec.tile.clone();
         let first = &configured[0];
-        return Ok(vec![Part { np: first.np, tile, work: ready(first, whole)? }]);
+        return Ok(vec![Part { np: first.np, tile, work: ready(first, whole, positive)? }]);
     }
     let each = configured.iter().zip(held).map(|(c, held)| match held {
-        Held::Slice(slice) => Ok(part(c, ready(c, *slice)?)),
+        Held::Slice(slice) => Ok(part(c, ready(c, *slice, positive)?)),
         Held::Other(work) => Ok(part(c, work)),
     });
     each.collect()
@@ -79,9 +80,10 @@ enum Held {
 }
 
 /// Kernels for a slice, or for slices that were joined.
-fn ready(configured: &Configured<'_>, slice: Slice) -> Result<Work, MeshError> {
+fn ready(configured: &Configured<'_>, slice: Slice, positive: bool) -> Result<Work, MeshError> {
     let weights = Weights { main: &slice.main, pointwise: &slice.pointwise };
-    let layer = Box::new(prepare_layer(configured.np, slice.spec, weights)?);
+    let spec = if positive { slice.spec.never_negative_in() } else { slice.spec };
+    let layer = Box::new(prepare_layer(configured.np, spec, weights)?);
     Ok(match configured.layer.op {
         Op::Dense => Work::Dense(configured.layer.inputs.origin.into(), layer),
         _ => Work::Map(layer),
