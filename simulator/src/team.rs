@@ -16,7 +16,7 @@ use crate::chip::memory::lock;
 /// How long a thread looks before it sleeps, and how often it looks between two looks at the clock.
 const LOOKS: Duration = Duration::from_micros(200);
 const LOOKS_BY_CLOCK: usize = 64;
-/// Jobs that a helper takes at least, where there are as many and they gain by it: weights are read once for all of them.
+/// Jobs that a helper takes at least, where there are as many and they are faster together: weights are read once for all of them.
 const LEAST: usize = 8;
 
 /// What became of a job.
@@ -150,10 +150,13 @@ impl Shared {
         self.ready.store(board.ready(), Ordering::Relaxed);
     }
 
-    /// Computes some of what waits, `least` at least. Less and less is taken, so that all end at about the same time.
+    /// Computes some of what waits, `least` at least. Less and less is taken, so that all end at about the same time, and not more than
+    /// are faster together than one by one: whoever waits for the first of them would wait for the others too.
     fn work<'a>(&'a self, mut board: MutexGuard<'a, Board>, least: usize) -> MutexGuard<'a, Board> {
         let waiting = board.waiting.len();
-        let count = waiting.div_ceil(self.threads).max(waiting.min(least));
+        let together = board.waiting.front().map_or(1, |first| first.networks().at_once());
+        let most = if self.threads > 1 { together } else { waiting };
+        let count = waiting.div_ceil(self.threads).max(waiting.min(least)).min(most);
         let first = board.out + board.places.len() - waiting;
         let jobs: Vec<Begun> = board.waiting.drain(..count).collect();
         self.tell(&board);
@@ -167,9 +170,8 @@ impl Shared {
     fn help(&self) {
         let mut board = lock(&self.board);
         while !board.stop {
-            if let Some(first) = board.waiting.front() {
-                let least = first.networks().at_once().min(LEAST);
-                board = self.work(board, least);
+            if !board.waiting.is_empty() {
+                board = self.work(board, LEAST);
                 continue;
             }
             drop(board);

@@ -37,7 +37,7 @@ const GROUP: usize = 8;
 /// Most bytes of host memory that jobs in groups take for inputs, and as many for outputs; with larger ones jobs go alone.
 const STAGING: usize = 4 << 20;
 /// Several passes: bytes of inputs that wait in device memory, about, and jobs at least, whatever their size.
-const CACHED: usize = 1 << 20;
+const CACHED: usize = 5 << 18;
 const FEW: usize = 4;
 /// Bytes of inputs that are worth a start of their own: copying them takes a processor about as long as a list and a doorbell
 /// (some 5 microseconds; ours).
