@@ -7,7 +7,7 @@ use akida_hal::board::Chip as ChipKind;
 use akida_hal::memory_map::{DBI, TOP};
 
 use super::bus::HostMemory;
-use super::channel::{Cause, Channel, Direction, Event, Transfer};
+use super::channel::{Cause, Channel, Direction, Event, Status, Transfer};
 use super::map::{DBI_LEN, TOP_LEN, within};
 use super::memory::DeviceMemory;
 use super::{Chip, Message, Presence, Sent};
@@ -117,7 +117,11 @@ impl Chip {
     }
 
     fn next_transfer(&mut self, index: usize) -> Option<Transfer> {
-        let list = self.link.channels()[index].list;
+        let channel = &self.link.channels()[index];
+        if channel.status() != Status::Running {
+            return None;
+        }
+        let list = channel.list;
         self.reads(list, ELEMENT);
         let (memory, faults) = (&self.memory, &mut self.faults);
         let mut events = Vec::new();
