@@ -6,6 +6,7 @@ use std::sync::Arc;
 use akida_hal::format::{CnpEvent, FnpEvent, FormatType};
 use akida_hal::np::OutputFormat;
 use akida_kernels::Bytes;
+use zerocopy::IntoBytes;
 
 use super::MeshError;
 use crate::chip::memory::Watch;
@@ -176,13 +177,10 @@ impl MeshOutput {
     /// two words per element that is not 0.
     pub fn payload(&self, into: &mut Vec<u8>) {
         match (self.format, &self.elements) {
-            (OutputFormat::Dense, Elements::Words(words)) => {
-                let first = into.len();
-                into.resize(first + words.len() * 4, 0);
-                for (to, word) in into[first..].as_chunks_mut::<4>().0.iter_mut().zip(words) {
-                    *to = word.to_le_bytes();
-                }
-            }
+            (OutputFormat::Dense, Elements::Words(words)) => match cfg!(target_endian = "little") {
+                true => into.extend_from_slice(words.as_bytes()),
+                false => words.iter().for_each(|word| into.extend_from_slice(&word.to_le_bytes())),
+            },
             (OutputFormat::Dense, Elements::Bytes(bytes)) => {
                 into.extend_from_slice(bytes);
                 into.resize(into.len() + bytes.len().next_multiple_of(4) - bytes.len(), 0);
