@@ -276,10 +276,11 @@ impl PassStore {
         {
             return Some(networks.clone());
         }
-        let mut passes = Vec::with_capacity(places.len());
+        let mut passes: Vec<Arc<Network>> = Vec::with_capacity(places.len());
         for place in places {
             let played = self.played.get_mut(place)?;
-            let network = played.mesh.as_mut().unwrap_or(&mut *mesh).network().ok()?;
+            let mesh = played.mesh.as_mut().unwrap_or(&mut *mesh);
+            let network = mesh.network_behind(passes.last().map(|before| &**before)).ok()?;
             passes.push(Some(network).filter(|n| !n.keeps_frames())?);
         }
         let sources = self.played.values().flat_map(|p| &p.sources).flat_map(Source::ranges).collect();

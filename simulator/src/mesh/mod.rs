@@ -188,10 +188,18 @@ impl Mesh {
 
     /// The network that registers and memories describe now. Worked out once, and again after a write.
     pub fn network(&mut self) -> Result<Arc<Network>, MeshError> {
-        if let Some(network) = &self.network {
+        self.network_behind(None)
+    }
+
+    /// The same for what another network gives.
+    pub fn network_behind(&mut self, before: Option<&Network>) -> Result<Arc<Network>, MeshError> {
+        let positive = before.is_some_and(Network::never_negative);
+        if let Some(network) = &self.network
+            && (positive || !network.takes_positive())
+        {
             return Ok(network.clone());
         }
-        let network = Arc::new(Network::decode(self)?);
+        let network = Arc::new(Network::decode(self, positive)?);
         self.network = Some(network.clone());
         Ok(network)
     }

@@ -308,7 +308,7 @@ impl CoreWork {
         let mut taken = self.take_input()?;
         self.load_input(&taken, buffers)?;
         let checksum_in = self.checksum_in(buffers);
-        let (mut made, mut network) = self.compute(buffers.mesh(self.kind))?;
+        let (mut made, mut network) = self.compute(buffers.mesh(self.kind), None)?;
         if let Some(passes) = passes {
             let loops = self.loops();
             taken.output = self.setup.replay_output;
@@ -317,7 +317,7 @@ impl CoreWork {
                     return Err(JobError::Potentials { pass: pass - 1 });
                 };
                 self.next_pass(passes, pass)?;
-                let (next, next_network) = self.compute(MeshInput::Dense(bytes))?;
+                let (next, next_network) = self.compute(MeshInput::Dense(bytes), Some(&network))?;
                 network.give_back(std::mem::replace(&mut made, next).elements);
                 network = next_network;
             }
@@ -334,10 +334,10 @@ impl CoreWork {
         dma::BURST_LOOPS.get(self.setup.burst).max(1) as usize
     }
 
-    /// One pass, and the network that was.
-    fn compute(&self, input: MeshInput<'_>) -> Result<(MeshOutput, Arc<Network>), JobError> {
+    /// One pass behind another, and the network that was.
+    fn compute(&self, input: MeshInput<'_>, before: Option<&Network>) -> Result<(MeshOutput, Arc<Network>), JobError> {
         self.live()?;
-        let network = lock(&self.reach.mesh).network()?;
+        let network = lock(&self.reach.mesh).network_behind(before)?;
         let output = network.run(input, &Weights { bus: &self.reach.bus, addresses: self.reach.fnp2 })?;
         Ok((output, network))
     }

@@ -26,8 +26,8 @@ pub(super) fn problem<T>(layer: u8, what: impl Into<String>) -> Result<T, MeshEr
 }
 
 impl Network {
-    /// Decodes, checks and prepares.
-    pub(in super::super) fn decode(mesh: &Mesh) -> Result<Self, MeshError> {
+    /// Decodes, checks and prepares. `positive`: what it will be given is never negative.
+    pub(in super::super) fn decode(mesh: &Mesh, positive: bool) -> Result<Self, MeshError> {
         let generation = mesh.topology.version.generation();
         let mut groups: BTreeMap<u8, Vec<Configured<'_>>> = BTreeMap::new();
         for configured in configured(mesh)? {
@@ -41,7 +41,7 @@ impl Network {
         let mut layers: Vec<LayerPlan> = Vec::with_capacity(groups.len());
         let mut input: Option<(u8, Port)> = None;
         for parts in groups.values() {
-            let plan = plan(parts, generation, &ids, &layers, &mut input)?;
+            let plan = plan(parts, generation, &ids, (&layers, positive), &mut input)?;
             layers.push(plan);
         }
         let Some((_, input)) = input else { return problem(ids[0], "no layer takes the job's input") };
@@ -57,7 +57,7 @@ impl Network {
         }
         check_destinations(&groups)?;
         let slots = slots(&layers, output_layer);
-        Ok(Self { input, layers, slots, output_layer, format, source, spare: mesh.workspaces.clone() })
+        Ok(Self { input, positive, layers, slots, output_layer, format, source, spare: mesh.workspaces.clone() })
     }
 }
 
@@ -112,7 +112,7 @@ fn plan(
     parts: &[Configured<'_>],
     generation: u8,
     ids: &[u8],
-    before: &[LayerPlan],
+    (before, positive): (&[LayerPlan], bool),
     input: &mut Option<(u8, Port)>,
 ) -> Result<LayerPlan, MeshError> {
     let first = &parts[0];
@@ -180,8 +180,11 @@ fn plan(
     }
     let shape = first.layer.input.map(usize::from);
     let frames = usize::from(first.layer.fifo);
-    // Sums and shifts of what is never negative are not either; of a job's input nobody knows.
-    let positive = inbound.sources().all(|from| matches!(from, From::Layer(index) if before[index].positive));
+    // Sums and shifts of what is never negative are not either.
+    let positive = inbound.sources().all(|from| match from {
+        From::Input => positive,
+        From::Layer(index) => before[index].positive,
+    });
     let parts = prepare::parts(parts, generation, positive)?;
     let fifo = (frames > 0).then(|| Mutex::new(Fifo::new(frames, shape)));
     let positive = parts.iter().all(|part| match &part.work {

@@ -28,6 +28,8 @@ pub(super) type Workspaces = Arc<Mutex<Vec<Workspace>>>;
 #[derive(Debug)]
 pub struct Network {
     input: Port,
+    /// Whether what it is given must not be negative.
+    positive: bool,
     layers: Vec<LayerPlan>,
     /// Which of a workspace's buffers holds the output of each layer.
     slots: Vec<usize>,
@@ -131,6 +133,17 @@ impl Network {
     /// What a job gives.
     pub fn output(&self) -> Port {
         self.layers[self.output_layer].output
+    }
+
+    /// Whether it was made for inputs that are never negative.
+    pub fn takes_positive(&self) -> bool {
+        self.positive
+    }
+
+    /// Whether no byte of an output is negative, whatever the input, for who takes it for signed.
+    pub fn never_negative(&self) -> bool {
+        let Port { bits, signed, .. } = self.output();
+        self.layers[self.output_layer].positive && (bits < 8 || bits == 8 && signed)
     }
 
     /// How a job's output leaves.
