@@ -62,11 +62,11 @@ impl LinkWork {
                 host.write(to, &bytes[..len])?;
             }
             (LinkAction::Straight(address), Direction::Write) => {
-                let piece = |place: usize, bytes: &[u8]| Ok(host.write(iova + place as u64, bytes)?);
+                let piece = |place: usize, bytes: &[u8]| Ok(host.write(iova.wrapping_add(place as u64), bytes)?);
                 self.memory.show::<Cause>(address, len, piece)?;
             }
             (LinkAction::Straight(address), Direction::Read) => {
-                let piece = |place: usize, bytes: &mut [u8]| Ok(host.read(iova + place as u64, bytes)?);
+                let piece = |place: usize, bytes: &mut [u8]| Ok(host.read(iova.wrapping_add(place as u64), bytes)?);
                 self.memory.fill::<Cause>(address, len, piece)?;
             }
         }
