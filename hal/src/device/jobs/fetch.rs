@@ -15,8 +15,9 @@ use crate::{Error, Result};
 
 /// Buffers of events up to this size are moved whole; of larger outputs the header is read first.
 pub const WHOLE_EVENTS: usize = 8192;
-/// Looks without a pause for a single job, and pauses after them.
-const SPINS: u32 = 512;
+/// How long a single job is looked at without a pause, and pauses after that. A look takes about a microsecond over PCIe, and much less on
+/// a simulated board in process, where so many looks would be over before the job is.
+const SPIN: Duration = Duration::from_micros(500);
 const FIRST_PAUSE: Duration = Duration::from_micros(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
@@ -84,7 +85,7 @@ impl Jobs {
     /// Waits until the oldest jobs are finished, at most `wait`; how many are.
     fn wait(&mut self, transport: &dyn Transport, wait: Duration) -> Result<usize> {
         let (wanted, begin) = (self.wanted(), transport.now());
-        let (mut seen, mut spins, mut pause) = (0, 0, FIRST_PAUSE);
+        let (mut seen, mut pause) = (0, FIRST_PAUSE);
         if wanted > 1 {
             let over = begin.saturating_sub(self.finished);
             self.pass(transport, (self.pace * wanted as u32).saturating_sub(over).min(wait))?;
@@ -110,8 +111,7 @@ impl Jobs {
             if wanted > 1 && !self.pace.is_zero() {
                 let rest = self.pace * (wanted - seen) as u32;
                 self.pass(transport, rest.max(pause).min(left))?;
-            } else if spins < SPINS && self.completion == Completion::Poll {
-                spins += 1;
+            } else if now.saturating_sub(begin) < SPIN && self.completion == Completion::Poll {
                 std::hint::spin_loop();
                 continue;
             } else {
