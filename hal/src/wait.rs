@@ -60,7 +60,7 @@ impl Clock for dyn Transport + '_ {
 const SPINS: u32 = 512;
 /// And for so long: where a look takes long itself (a register of a virtual machine's board some 100 µs), it also keeps whoever serves
 /// it from going on.
-const SPIN_TIME: Duration = Duration::from_micros(500);
+pub(crate) const SPIN_TIME: Duration = Duration::from_micros(500);
 /// First pause.
 const FIRST_PAUSE: Duration = Duration::from_micros(2);
 /// Longest pause: the price of noticing late, against the price of reading over PCIe.

@@ -111,8 +111,10 @@ fn a_threaded_board_gives_the_same() {
 /// Several passes: the config DMA replays its ring, the mesh is reset and programmed between passes, every job.
 #[test]
 fn passes_follow_each_other() {
-    let model = generate::again(7);
-    for clock in [Clock::Stepped, Clock::Threaded] {
+    // With an activation that lets nothing negative through, and without.
+    let cases = [6, 7].into_iter().flat_map(|seed| [Clock::Stepped, Clock::Threaded].map(|clock| (seed, clock)));
+    for (seed, clock) in cases {
+        let model = generate::again(seed);
         let (sim, mut device) = open(&SimSpec::new(BoardModel::Akida2SixNodes).with_clock(clock));
         let mapping = map(&model, device.mesh(), &MapOptions::default()).expect("it fits");
         let mut sequence = mapping.hardware().next().expect("it is on the hardware").clone();
@@ -135,7 +137,7 @@ fn passes_follow_each_other() {
                 samples.iter().any(|(_, out)| out.iter().any(|v| *v > 0 && *v < 255)),
                 "outputs that tell something"
             );
-            run(&mut device, &sequence, &samples, &format!("{passes} passes, {clock:?}"));
+            run(&mut device, &sequence, &samples, &format!("model {seed}, {passes} passes, {clock:?}"));
         }
         // Leaving multi-pass leaves nothing behind.
         let single = mapping.hardware().next().expect("a sequence");

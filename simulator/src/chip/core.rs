@@ -91,12 +91,10 @@ impl Chip {
     pub fn core_batch(&mut self, host: &Arc<dyn HostMemory>, most: usize) -> Option<CoreBatch> {
         if self.late_jobs() >= most {
             // What nobody computes meanwhile is computed while its inputs are still in the processor's caches.
-            if self.core_waits() || self.late_alone() {
-                self.catch_up();
-            }
-            if self.late_jobs() >= most {
+            if !self.core_waits() && !self.late_alone() {
                 return None;
             }
+            self.catch_up();
         }
         let most = most - self.late_jobs();
         let first = self.core_work(host)?;

@@ -241,7 +241,7 @@ impl Chip {
         let result = match action {
             LinkAction::Read => result.and_then(|()| self.store(transfer.local, &bytes[..transfer.len as usize])),
             LinkAction::Straight(_) => {
-                self.attention = true;
+                self.attention |= transfer.direction == Direction::Read;
                 result
             }
             LinkAction::Write | LinkAction::Copy(..) => result,

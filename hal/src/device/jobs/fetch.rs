@@ -10,14 +10,13 @@ use crate::format::{self, FormatError, HEADER_BYTES, OutputHeader};
 use crate::program::OutputKind;
 use crate::regs::dma::{self, MonitorStatus};
 use crate::transport::{Segment, Transport};
-use crate::wait::Wait;
+use crate::wait::{SPIN_TIME, Wait};
 use crate::{Error, Result};
 
 /// Buffers of events up to this size are moved whole; of larger outputs the header is read first.
 pub const WHOLE_EVENTS: usize = 8192;
-/// How long a single job is looked at without a pause, and pauses after that. A look takes about a microsecond over PCIe, and much less on
-/// a simulated board in process, where so many looks would be over before the job is.
-const SPIN: Duration = Duration::from_micros(500);
+/// Pauses between looks at a single job, once it was looked at without any for [`SPIN_TIME`]. Looks are not counted: one takes about a
+/// microsecond over PCIe and much less on a simulated board in process, where any number of them may be over before the job is.
 const FIRST_PAUSE: Duration = Duration::from_micros(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
@@ -111,7 +110,7 @@ impl Jobs {
             if wanted > 1 && !self.pace.is_zero() {
                 let rest = self.pace * (wanted - seen) as u32;
                 self.pass(transport, rest.max(pause).min(left))?;
-            } else if now.saturating_sub(begin) < SPIN && self.completion == Completion::Poll {
+            } else if now.saturating_sub(begin) < SPIN_TIME && self.completion == Completion::Poll {
                 std::hint::spin_loop();
                 continue;
             } else {
