@@ -39,6 +39,9 @@ fn sets_end_products_as_plain_loops_do() {
         (4, 7, 100, 2, 33),
         (1, 40, 1024, 1, 32),
         (1, 100, 2048, 1, 40),
+        (1, 300, 1024, 1, 72),
+        (1, 70, 512, 3, 40),
+        (1, 66, 512, 2, 70),
         (5, 28, 768, 3, 64),
         (1, 5, 2304, 1, 17),
         (9, 6, 640, 2, 16),
@@ -50,8 +53,9 @@ fn sets_end_products_as_plain_loops_do() {
     ];
     let (mut random, mut at_once) = (Random(7), 0);
     for (rows, count, run, runs, filters) in cases {
-        for signed in [false, true, false, true] {
-            let step = random.below(run) + 1;
+        for (signed, step) in [false, true].into_iter().flat_map(|s| [(s, 0), (s, run), (s, 2 * run)]) {
+            // Positions that overlap, that do not, and with bytes between them that no filter meets.
+            let step = if step == 0 { random.below(run) + 1 } else { step };
             // Rows that follow each other as positions do, or not.
             let between = if random.below(2) == 0 { random.below(4) * step } else { random.below(64) };
             let (row_step, run_step) = (count * step + between, run + random.below(64));

@@ -200,6 +200,12 @@ pub trait Kernels: Debug + Send + Sync {
     /// that measurements are held against.
     fn peak(&self, rounds: u64) -> u64;
 
+    /// The same with bytes that change from one to the next, as those of layers do, read from a first-level cache where that costs no
+    /// time: processors whose power is bounded run slower then. Without an own measurement, [`peak`](Self::peak).
+    fn peak_of_bytes(&self, rounds: u64) -> u64 {
+        self.peak(rounds)
+    }
+
     /// A depthwise convolution: element i of the output is made of element i of every tap's row. Rows have whole
     /// [`CHUNK`]s for every element.
     ///

@@ -9,6 +9,7 @@ mod ended;
 mod parts;
 mod places;
 mod product;
+mod squares;
 mod tiles;
 
 use std::arch::asm;
@@ -118,6 +119,11 @@ impl Kernels for Amx {
     fn peak(&self, rounds: u64) -> u64 {
         // SAFETY: as above.
         unsafe { tiles::peak(rounds) }
+    }
+
+    fn peak_of_bytes(&self, rounds: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { tiles::peak_of_bytes(rounds) }
     }
 
     fn depthwise(&self, x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]) {

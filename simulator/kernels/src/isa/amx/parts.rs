@@ -1,42 +1,28 @@
 //! Products that end as bytes at once, of inputs that do not stay in a first-level cache: a part of the weights of two blocks stays
-//! there while the inputs of many positions pass by, then the next part. So weights, which may come from behind a second-level cache,
-//! are read once for all these positions.
+//! there while the inputs of many positions pass by, then the next part, which is asked for meanwhile. So weights, which may come from
+//! behind a second-level cache, are read once for all these positions.
 #![allow(unsafe_code)] // Pointers into panels that were checked once.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::super::{BLOCK, End, Packed, Panel, avx512};
-use super::product::{Start, Work, narrow, parts, square};
-use super::tiles::{ROWS, Shape, Tiling, release};
+use super::super::avx512::{Block, Line, Long, Narrow, Sloping};
+use super::super::{BLOCK, End, Packed, Panel};
+use super::product::LINE;
+use super::squares::{Ends, FOURS, HELD, Part, SUMS, Square};
+use super::tiles::{ROWS, Shape, Tiling, release, store};
+use crate::Bytes;
 
-/// Sums of a position that are made together.
-const FILTERS: usize = 2 * BLOCK;
-/// Sums of a tile.
-const SUMS: usize = ROWS * FILTERS;
 /// Most tiles of positions that meet a part of the weights one after another, and most bytes of their inputs, about: both are to stay
 /// in a second-level cache.
-const TILES: usize = 32;
-const INPUTS: usize = 1 << 20;
+const TILES: usize = 16;
+const INPUTS: usize = 512 << 10;
+/// Inputs that are so many bytes apart, or a multiple of it, share few sets of a first-level cache and drive weights out of it.
+const CROWDED: usize = 16 * LINE;
 
 thread_local! {
-    /// Sums of all those tiles: grows to what the largest layer needs and stays.
-    static ROOM: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Ends the sums of a tile.
-///
-/// # Safety
-/// The machine has AVX-512 VNNI; every position has its sums and outputs, every filter its end.
-unsafe fn finish(end: End<'_>, sums: &[i32], filters: Range<usize>, out: &mut [u8], out_step: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match end {
-            End::Affine(end) => avx512::affine(sums, FILTERS, end, filters, out, out_step),
-            End::Slope(end) => avx512::slope(sums, FILTERS, end, filters, out, out_step),
-            End::Wide(end) => avx512::wide(sums, FILTERS, end, filters, out, out_step),
-        }
-    }
+    /// Sums and inputs of all those tiles: grow to what the largest layer needs and stay.
+    static ROOM: RefCell<(Bytes, Bytes)> = RefCell::default();
 }
 
 /// Every position with all filters, of runs that are whole tiles.
@@ -44,69 +30,142 @@ unsafe fn finish(end: End<'_>, sums: &[i32], filters: Range<usize>, out: &mut [u
 /// # Safety
 /// As [`ended`](super::ended::ended).
 pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match end {
+            End::Affine(end) => match (end.signed, end.limited) {
+                (false, false) => ended_by::<Narrow<Line<false, false>>>(panel, w, start, end, out),
+                (false, true) => ended_by::<Narrow<Line<false, true>>>(panel, w, start, end, out),
+                (true, false) => ended_by::<Narrow<Line<true, false>>>(panel, w, start, end, out),
+                (true, true) => ended_by::<Narrow<Line<true, true>>>(panel, w, start, end, out),
+            },
+            End::Slope(end) => ended_by::<Narrow<Sloping>>(panel, w, start, end, out),
+            End::Wide(end) => ended_by::<Long>(panel, w, start, end, out),
+        }
+    }
+}
+
+/// Whether inputs would drive weights out of a first-level cache, and are met more than once.
+fn crowded(panel: &Panel<'_>, w: &Packed) -> bool {
+    w.runs() == 1 && w.width() > 2 * BLOCK && panel.step.is_multiple_of(CROWDED)
+}
+
+/// # Safety
+/// As [`ended`].
+unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &B::End, out: &mut [u8]) {
     let tiling = Tiling::of(panel);
     let at_once = (INPUTS / (ROWS * w.len())).clamp(2, TILES);
-    ROOM.with_borrow_mut(|room| {
-        let needed = at_once.min(tiling.tiles) * SUMS;
-        if room.len() < needed {
-            room.resize(needed, 0);
-        }
+    ROOM.with_borrow_mut(|(sums, inputs)| {
+        // And a place for what registers hold before the first.
+        let pairs = at_once.min(tiling.tiles).div_ceil(2);
+        let near = crowded(panel, w).then(|| {
+            let step = w.len() + LINE;
+            (inputs.at_least(at_once.min(tiling.tiles) * tiling.rows * step).as_mut_ptr(), step)
+        });
+        let sums = sums.at_least((pairs + 1) * HELD * size_of::<i32>()).as_mut_ptr().cast();
         // SAFETY: the caller's promise, for the positions of every tile.
         unsafe {
             Shape::new(tiling.rows, ROWS).take();
             for first in (0..tiling.tiles).step_by(at_once) {
                 let tiles = first..tiling.tiles.min(first + at_once);
-                some_tiles(panel, &tiling, tiles, w, start, end, (room, out));
+                some_tiles::<B>(panel, &tiling, (tiles, near), w, start, end, (sums, out));
             }
             release();
         }
     });
 }
 
-/// The same of some tiles, with room for their sums.
+/// The same of some tiles, with room for their sums, and maybe for their inputs: then the first blocks leave them there, so far apart.
 ///
 /// # Safety
 /// As [`ended`]; registers are shaped.
-unsafe fn some_tiles(
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn some_tiles<B: Block>(
     panel: &Panel<'_>,
     tiling: &Tiling,
-    tiles: Range<usize>,
+    (tiles, near): (Range<usize>, Option<(*mut u8, usize)>),
     w: &Packed,
     start: &[i32],
-    end: End<'_>,
-    (sums, out): (&mut [i32], &mut [u8]),
+    end: &B::End,
+    (sums, out): (*mut i32, &mut [u8]),
 ) {
-    let (filters, blocks) = (w.filters(), w.width() / BLOCK);
-    for block in (0..blocks).step_by(2) {
-        let high = (blocks - block).min(2);
-        let some = block * BLOCK..filters.min((block + high) * BLOCK);
-        let start = &start[block * BLOCK..(block + high) * BLOCK];
-        let given = if start.iter().all(|&s| s == 0) { Start::Zero } else { Start::At(start.as_ptr()) };
-        for part in parts(w, high, false) {
-            let mut work = Work::of(panel, w, block, &part, (&mut *sums, FILTERS), given);
-            for tile in tiles.clone().step_by(2) {
-                let two = tile + 1 < tiles.end;
-                for i in 0..1 + usize::from(two) {
-                    let (row, at) = tiling.position(tile + i);
-                    work.x[i] = part.begin(panel, row, at);
-                    work.out[i] = sums.as_mut_ptr().wrapping_add((tile + i - tiles.start) * SUMS);
+    let filters = w.filters();
+    let pairs = tiles.len().div_ceil(2);
+    let out = out.as_mut_ptr();
+    let mut held = sums.wrapping_add(pairs * HELD);
+    // SAFETY: the caller's promise: all blocks have an end.
+    let block = |at: usize| unsafe { B::of(end, at * BLOCK, filters) };
+    let ends = |part: &Part| Ends {
+        blocks: [part.block, part.block + part.high - 1].map(block),
+        high: part.high,
+        filters,
+        sums: [sums.cast_const(); FOURS],
+        out: [out; FOURS],
+        fours: 0,
+    };
+    let mut parts = Part::all(w).peekable();
+    let mut left = None;
+    while let Some(part) = parts.next() {
+        let next = parts.peek().copied().unwrap_or(Part { runs: 0, ..part });
+        let first = &start[part.block * BLOCK..(part.block + part.high) * BLOCK];
+        let start = first.iter().any(|&s| s != 0).then_some(first.as_ptr());
+        for pair in 0..pairs {
+            let tile = tiles.start + 2 * pair;
+            let two = tile + 1 < tiles.end;
+            let places = [tile, tile + usize::from(two)].map(|tile| tiling.position(tile));
+            let given = places.map(|(row, at)| {
+                let byte = row * panel.row_step + at * panel.step + part.run * panel.run_step + part.tile * 4 * ROWS;
+                panel.data.as_ptr().wrapping_add(byte)
+            });
+            let copies = near.map(|(near, step)| {
+                [0, usize::from(two)]
+                    .map(|i| near.wrapping_add((2 * pair + i) * tiling.rows * step + part.tile * 4 * ROWS))
+            });
+            let asked = (next.steps() * ROWS).div_ceil(pairs * part.steps());
+            let square = Square {
+                part,
+                x: copies.filter(|_| part.block > 0).map_or(given, |copies| copies.map(<*mut u8>::cast_const)),
+                step: near.filter(|_| part.block > 0).map_or(panel.step, |(_, step)| step),
+                copies: copies.filter(|_| part.block == 0),
+                copy_step: near.map_or(0, |(_, step)| step),
+                run_step: panel.run_step,
+                w: part.lines(w),
+                lines: w.quads(),
+                ahead: next.lines(w).map(|line| line.wrapping_add(pair * part.steps() * asked * LINE)),
+                asked,
+                start,
+                held,
+                sums: sums.wrapping_add(pair * HELD),
+            };
+            let before = left.get_or_insert_with(|| ends(&part));
+            // SAFETY: the caller's promise, for the blocks there are; every two tiles have room for their sums.
+            unsafe {
+                match (part.high, two) {
+                    (2, true) => square.products::<B, 2, 2>(before),
+                    (2, false) => square.products::<B, 2, 1>(before),
+                    (_, true) => square.products::<B, 1, 2>(before),
+                    (_, false) => square.products::<B, 1, 1>(before),
                 }
-                // SAFETY: the caller's promise, for the blocks there are; every tile has room for its sums.
-                unsafe {
-                    match (high, two) {
-                        (2, true) => square::<2>(&work),
-                        (2, false) => square::<1>(&work),
-                        (_, true) => narrow::<2, false>(&work),
-                        (_, false) => narrow::<1, false>(&work),
-                    }
+            }
+            held = square.sums;
+            before.fours = 0;
+            if part.last(w) {
+                let ends = left.insert(ends(&part));
+                for (i, (row, at)) in places.into_iter().enumerate().take(1 + usize::from(two)) {
+                    let out = out.wrapping_add((row * panel.count + at) * filters + part.block * BLOCK);
+                    ends.tile(tiling.rows, held.wrapping_add(2 * i * SUMS), out);
                 }
             }
         }
-        for (tile, sums) in tiles.clone().zip(sums.chunks_exact(SUMS)) {
-            let (row, at) = tiling.position(tile);
-            let out = &mut out[(row * panel.count + at) * filters + some.start..];
-            // SAFETY: the caller's promise.
-            unsafe { finish(end, &sums[..tiling.rows * FILTERS], some.clone(), out, filters) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        store::<0>(held.cast(), LINE);
+        store::<1>(held.wrapping_add(SUMS).cast(), LINE);
+        store::<2>(held.wrapping_add(2 * SUMS).cast(), LINE);
+        store::<3>(held.wrapping_add(3 * SUMS).cast(), LINE);
+        if let Some(left) = left {
+            (0..left.fours).for_each(|four| left.end_four(four));
         }
     }
 }

@@ -11,30 +11,30 @@ use super::tiles::{ROWS, Shape, Tiling, dot, load, load_once, release, store, ze
 const WEIGHTS: usize = 24 << 10;
 
 /// A few tiles of sums.
-pub struct Work {
+struct Work {
     /// First byte of the first position of each tile.
-    pub x: [*const u8; 4],
+    x: [*const u8; 4],
     /// First sum of each tile.
-    pub out: [*mut i32; 4],
+    out: [*mut i32; 4],
     /// Bytes from a position to the next.
-    pub step: usize,
+    step: usize,
     /// Bytes from the sums of a position to those of the next.
-    pub out_step: usize,
+    out_step: usize,
     /// First lines of weights of each block.
-    pub w: [*const Line; 2],
+    w: [*const Line; 2],
     /// Lines from a run to the next.
-    pub lines: usize,
-    pub runs: usize,
+    lines: usize,
+    runs: usize,
     /// Bytes from a run to the next.
-    pub run_step: usize,
+    run_step: usize,
     /// Whole tiles of a run.
-    pub whole: usize,
-    pub start: Start,
+    whole: usize,
+    start: Start,
 }
 
 /// What sums start with.
 #[derive(Clone, Copy)]
-pub enum Start {
+enum Start {
     Zero,
     /// These, of each filter of both blocks.
     At(*const i32),
@@ -44,7 +44,7 @@ pub enum Start {
 
 impl Work {
     /// Nothing yet, of two blocks.
-    pub fn of(
+    fn of(
         x: &Panel<'_>,
         w: &Packed,
         block: usize,
@@ -85,7 +85,7 @@ pub const TILE: usize = LINE * ROWS;
 ///
 /// # Safety
 /// Registers are shaped; positions, weights, starts and sums are there.
-pub unsafe fn narrow<const P: usize, const REST: bool>(t: &Work) {
+unsafe fn narrow<const P: usize, const REST: bool>(t: &Work) {
     // SAFETY: the caller's promise. Inputs and weights advance by what was loaded of them, inside their runs.
     unsafe {
         match t.first() {
@@ -165,7 +165,7 @@ pub unsafe fn narrow<const P: usize, const REST: bool>(t: &Work) {
 ///
 /// # Safety
 /// As [`narrow`], with registers 5 and 7 shaped as 4 and 6.
-pub unsafe fn square<const P: usize>(t: &Work) {
+unsafe fn square<const P: usize>(t: &Work) {
     // SAFETY: as above.
     unsafe {
         let next = BLOCK * size_of::<i32>();
@@ -214,25 +214,25 @@ pub unsafe fn square<const P: usize>(t: &Work) {
 
 /// Part of the weights of every filter: so many runs, or part of one run.
 #[derive(Clone, Copy)]
-pub struct Part {
-    pub run: usize,
-    pub runs: usize,
+struct Part {
+    run: usize,
+    runs: usize,
     /// First tile of a run, and how many.
-    pub tile: usize,
-    pub whole: usize,
-    pub rest: bool,
+    tile: usize,
+    whole: usize,
+    rest: bool,
 }
 
 impl Part {
     /// Where the bytes of a position begin that this part meets.
-    pub fn begin(&self, x: &Panel<'_>, row: usize, at: usize) -> *const u8 {
+    fn begin(&self, x: &Panel<'_>, row: usize, at: usize) -> *const u8 {
         let byte = row * x.row_step + at * x.step + self.run * x.run_step + self.tile * 4 * ROWS;
         x.data.as_ptr().wrapping_add(byte)
     }
 }
 
 /// The parts of weights of `blocks` blocks that fit a first-level cache.
-pub fn parts(w: &Packed, blocks: usize, once: bool) -> impl Iterator<Item = Part> {
+fn parts(w: &Packed, blocks: usize, once: bool) -> impl Iterator<Item = Part> {
     let (runs, whole, rest) = (w.runs(), w.quads() / ROWS, !w.quads().is_multiple_of(ROWS));
     let run_bytes = w.quads() * LINE * blocks;
     let (runs_at_once, tiles_at_once) = match WEIGHTS / run_bytes {
