@@ -34,8 +34,8 @@ fn program(model: Model, factor: i8) -> (Vec<u32>, impl Fn(&[u8]) -> Vec<u8>) {
     board.place(&Whole::new(np, weights, Records::Scales(vec![scale]))).expect("it fits");
     let network: std::sync::Arc<Network> = board.mesh.network().expect("a network");
     let run = move |input: &[u8]| {
-        let output = network.run(MeshInput::Dense(input), &Memory::default()).expect("an output");
-        output.values().iter().map(|v| *v as u8).collect()
+        let values = network.run(MeshInput::Dense(input), &Memory::default(), |output| output.values());
+        values.expect("an output").iter().map(|v| *v as u8).collect()
     };
     (board.track, run)
 }

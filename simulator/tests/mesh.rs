@@ -7,7 +7,7 @@ use akida_hal::format::InputEvents;
 use akida_hal::mesh::Mesh as Topology;
 use akida_hal::np::*;
 use akida_hal::packet::{PacketHeader, Target, Uid};
-use akida_simulator::mesh::{MeshError, MeshInput};
+use akida_simulator::mesh::{Inputs, MeshError, MeshInput};
 use proptest::prelude::*;
 
 use programs::{Board, Records, Whole, conv};
@@ -203,8 +203,8 @@ fn external_weights_are_those_in_memory_now() {
     assert!(matches!(outside.job(&network, &x), Err(MeshError::External { .. })));
 }
 
-/// Slices of a dense layer along its inputs are units of their own; adding them gives the layer.
-/// Jobs computed together are the jobs one by one: layers whole and cut, and networks whose layers remember.
+/// Jobs computed together are the jobs one by one: layers whole and cut, and networks whose layers remember; with inputs that are
+/// there, and with those that are fetched.
 #[test]
 fn a_batch_is_its_jobs() {
     let v = &mut Values(5);
@@ -219,18 +219,33 @@ fn a_batch_is_its_jobs() {
         let (mut together, mut apart) = (together.expect("a network"), apart.expect("a network"));
         let (batch, single) = (together.mesh.network().expect("a network"), apart.mesh.network().expect("a network"));
         let inputs: Vec<Vec<u8>> = (0..7).map(|_| v.bytes(len)).collect();
-        let made = batch.run_batch(&inputs.concat(), &together.memory).expect("jobs");
-        for (x, made) in inputs.iter().zip(made) {
-            assert_eq!(made.values(), apart.job(&single, x).expect("a job"));
+        let mut fetch = |job: usize, into: &mut [u8]| {
+            into.copy_from_slice(&inputs[job]);
+            Ok(())
+        };
+        let all = inputs.concat();
+        // One after the other: frames of those before are seen by those behind.
+        for given in [Inputs::<MeshError>::Here(&all), Inputs::Fetched(inputs.len(), &mut fetch)] {
+            let mut made = Vec::new();
+            let taken = batch.run_batch(given, &together.memory, |job, output| made.push((job, output.values())));
+            assert_eq!(taken, Ok(()));
+            let expected = inputs.iter().map(|x| apart.job(&single, x).expect("a job")).enumerate();
+            assert!(made.into_iter().eq(expected));
         }
         let short = &inputs[..2].concat()[1..];
         assert!(matches!(
-            batch.run_batch(short, &together.memory),
+            batch.run_batch(Inputs::<MeshError>::Here(short), &together.memory, |_, _| {}),
             Err(MeshError::InputLength { expected, .. }) if expected == 2 * len
         ));
+        let mut refuse = |job: usize, _: &mut [u8]| {
+            if job == 3 { Err(MeshError::InputLength { unit: "bytes", got: 1, expected: 2 }) } else { Ok(()) }
+        };
+        let refused = batch.run_batch(Inputs::Fetched(inputs.len(), &mut refuse), &together.memory, |_, _| {});
+        assert!(matches!(refused, Err(MeshError::InputLength { got: 1, expected: 2, .. })));
     }
 }
 
+/// Slices of a dense layer along its inputs are units of their own; adding them gives the layer.
 #[test]
 fn slices_of_a_dense_layer_add_up() {
     let mut layers = two_layers();
@@ -295,12 +310,12 @@ fn events_are_the_same_job_as_bytes() {
         (InputEvents::fnp(shape, &x).expect("events").all(), true),
     ] {
         let input = if fnp { MeshInput::FnpEvents(&words) } else { MeshInput::CnpEvents(&words) };
-        assert_eq!(network.run(input, &board.memory).expect("a job").values(), expected);
+        assert_eq!(network.run(input, &board.memory, |output| output.values()), Ok(expected.clone()));
     }
     // Nothing but the dummy event outside the shape.
     let words = InputEvents::cnp(shape, &[0; 144]).expect("events").all();
-    let silent = network.run(MeshInput::CnpEvents(&words), &board.memory).expect("a job");
-    assert_eq!(silent.values(), board.job(&network, &[0; 144]).expect("a job"));
+    let silent = network.run(MeshInput::CnpEvents(&words), &board.memory, |output| output.values());
+    assert_eq!(silent, board.job(&network, &[0; 144]));
 }
 
 #[test]
@@ -309,7 +324,7 @@ fn what_a_job_gets_wrong_is_named() {
     assert_eq!(board.run(&[0; 143]), Err(MeshError::InputLength { unit: "bytes", got: 143, expected: 144 }));
     let network = board.mesh.network().expect("a network");
     assert!(matches!(
-        network.run(MeshInput::CnpEvents(&[1]), &board.memory),
+        network.run(MeshInput::CnpEvents(&[1]), &board.memory, |output| output.values()),
         Err(MeshError::InputLength { got: 1, .. })
     ));
 }

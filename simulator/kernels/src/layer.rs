@@ -164,6 +164,11 @@ impl Layer {
         self.ending.finisher().never_negative()
     }
 
+    /// Whether several samples are one product of matrices; of other layers they are computed one by one.
+    pub fn takes_batches(&self) -> bool {
+        self.pool == Pool::None && self.operator.flat(&self.context).is_some()
+    }
+
     /// Name of the kernels in use.
     pub fn kernels(&self) -> &'static str {
         self.context.kernels.name()

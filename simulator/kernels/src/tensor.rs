@@ -171,7 +171,7 @@ impl Output<'_> {
     }
 
     /// Elements from `start` on.
-    pub(crate) fn part(&mut self, start: usize, len: usize) -> Output<'_> {
+    pub fn part(&mut self, start: usize, len: usize) -> Output<'_> {
         match self {
             Output::Bytes(bytes) => Output::Bytes(&mut bytes[start..start + len]),
             Output::Words(words) => Output::Words(&mut words[start..start + len]),

@@ -15,7 +15,7 @@ use akida_kernels::Bytes;
 use super::bus::{Bus, BusError};
 use super::job::JobError;
 use super::memory::{Watch, lock};
-use crate::mesh::{Mesh, MeshOutput, Network, ReadMemory, TOGETHER};
+use crate::mesh::{Inputs, Mesh, MeshOutput, Network, ReadMemory, TOGETHER};
 
 /// Bytes of meshes that are set aside at most; passes beyond are played anew each time.
 const MOST_BYTES: usize = 256 << 20;
@@ -52,7 +52,8 @@ impl Networks {
         Self { passes, sources, spare: Mutex::default() }
     }
 
-    /// What so many jobs make, pass by pass. `load` gets the input of a job, by its number, to where it is computed.
+    /// Computes so many jobs, pass by pass. `load` gets the input of a job, by its number, to where it is computed; `take` gets the
+    /// outputs from there, in order.
     ///
     /// # Errors
     /// The first that any of them has.
@@ -61,28 +62,29 @@ impl Networks {
         jobs: usize,
         mut load: impl FnMut(usize, &mut [u8]) -> Result<(), JobError>,
         memory: &dyn ReadMemory,
-    ) -> Result<Vec<MeshOutput>, JobError> {
-        let [inner @ .., last] = &self.passes[..] else { return Ok(Vec::new()) };
+        mut take: impl FnMut(usize, MeshOutput<'_>),
+    ) -> Result<(), JobError> {
+        let [inner @ .., last] = &self.passes[..] else { return Ok(()) };
         if let Some(pass) = inner.iter().position(|network| network.output().bits > 8) {
             return Err(JobError::Potentials { pass });
         }
+        let Some((head, inner)) = inner.split_first() else {
+            return last.run_batch(Inputs::Fetched(jobs, &mut load), memory, take);
+        };
         let mut room = lock(&self.spare).pop().unwrap_or_default();
         let [made, next] = &mut room;
-        let mut outputs = Vec::with_capacity(jobs);
-        let len = self.first().input().len();
-        let together = if inner.is_empty() { last.at_once() } else { self.between() };
+        let together = self.between();
         for first in (0..jobs).step_by(together) {
-            let some = first..jobs.min(first + together);
-            made.resize(some.len() * len);
-            some.zip(made.chunks_exact_mut(len)).try_for_each(|(job, input)| load(job, input))?;
+            let count = together.min(jobs - first);
+            head.run_into(Inputs::Fetched(count, &mut |job, into| load(first + job, into)), memory, made)?;
             for network in inner {
-                network.run_into(made, memory, next)?;
+                network.run_into::<JobError>(Inputs::Here(made), memory, next)?;
                 std::mem::swap(made, next);
             }
-            outputs.extend(last.run_batch(made, memory)?);
+            last.run_batch::<JobError>(Inputs::Here(made), memory, |job, output| take(first + job, output))?;
         }
         lock(&self.spare).push(room);
-        Ok(outputs)
+        Ok(())
     }
 
     /// How many jobs are best computed together: as many as find room for their tensors in a second-level cache.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use akida_hal::format::{CnpEvent, FnpEvent, FormatType};
 use akida_hal::np::OutputFormat;
-use akida_kernels::Bytes;
 use zerocopy::IntoBytes;
 
 use super::MeshError;
@@ -120,24 +119,29 @@ pub enum OutputSource {
     Fnp,
 }
 
+/// Gets the input of a job, by its number, to where it is computed.
+pub type Fetch<'a, E> = dyn FnMut(usize, &mut [u8]) -> Result<(), E> + 'a;
+
+/// Inputs of jobs as networks take them: a byte an element, (height, width, channels) order.
+pub enum Inputs<'a, E> {
+    /// One behind the other.
+    Here(&'a [u8]),
+    /// So many that are fetched when they are needed.
+    Fetched(usize, &'a mut Fetch<'a, E>),
+}
+
 /// Every element of an output in (height, width, channels) order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Elements {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elements<'a> {
     /// Up to 8 bits: a byte each, two's complement where signed.
-    Bytes(Bytes),
+    Bytes(&'a [u8]),
     /// Potentials.
-    Words(Vec<i32>),
+    Words(&'a [i32]),
 }
 
-impl Default for Elements {
-    fn default() -> Self {
-        Self::Bytes(Bytes::default())
-    }
-}
-
-/// A job's output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MeshOutput {
+/// A job's output, where it was computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeshOutput<'a> {
     /// Shape and width.
     pub port: Port,
     /// Dense or events.
@@ -145,16 +149,16 @@ pub struct MeshOutput {
     /// What made it.
     pub source: OutputSource,
     /// What it is.
-    pub elements: Elements,
+    pub elements: Elements<'a>,
 }
 
-impl MeshOutput {
+impl MeshOutput<'_> {
     /// Elements as integers.
     pub fn values(&self) -> Vec<i32> {
-        match &self.elements {
+        match self.elements {
             Elements::Bytes(bytes) if self.port.signed => bytes.iter().map(|b| b.cast_signed().into()).collect(),
             Elements::Bytes(bytes) => bytes.iter().map(|b| i32::from(*b)).collect(),
-            Elements::Words(words) => words.clone(),
+            Elements::Words(words) => words.to_vec(),
         }
     }
 
@@ -176,7 +180,7 @@ impl MeshOutput {
     /// Appends the payload behind the header: dense elements (bytes up to 8 bits, padded to a word; 32-bit words above), or
     /// two words per element that is not 0.
     pub fn payload(&self, into: &mut Vec<u8>) {
-        match (self.format, &self.elements) {
+        match (self.format, self.elements) {
             (OutputFormat::Dense, Elements::Words(words)) => match cfg!(target_endian = "little") {
                 true => into.extend_from_slice(words.as_bytes()),
                 false => words.iter().for_each(|word| into.extend_from_slice(&word.to_le_bytes())),

@@ -17,7 +17,7 @@ use akida_hal::packet::{self, PacketHeader, Uid};
 use akida_hal::regs;
 
 pub use error::MeshError;
-pub use io::{Elements, MemoryFault, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
+pub use io::{Elements, Fetch, Inputs, MemoryFault, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
 pub use network::{Network, TOGETHER};
 
 use network::Workspaces;

@@ -275,6 +275,6 @@ impl Board {
     }
 
     pub fn job(&self, network: &Network, input: &[u8]) -> Result<Vec<i32>, MeshError> {
-        Ok(network.run(MeshInput::Dense(input), &self.memory)?.values())
+        network.run(MeshInput::Dense(input), &self.memory, |output| output.values())
     }
 }

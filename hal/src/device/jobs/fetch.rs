@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Jobs;
+use super::{Jobs, Pending};
 use crate::descriptor::JobId;
 use crate::device::controller::compare;
 use crate::device::options::{Completion, JobTiming, OutputValues};
@@ -44,7 +44,7 @@ impl Jobs {
         }
         let Some(front) = self.pending.front().copied() else { return Ok(None) };
         let begin = transport.now();
-        self.hand_out(transport, front.slot, front.job, values)?;
+        self.hand_out(transport, &front, values)?;
         self.pending.pop_front();
         (self.arrived, self.started, self.moved) = (self.arrived - 1, self.started - 1, self.moved - 1);
         self.ended = self.ended.saturating_sub(1);
@@ -176,11 +176,12 @@ impl Jobs {
             (false, _) => HEADER_BYTES,
         };
         let mut segments = Vec::with_capacity(count);
-        for slot in front.slot..front.slot + count {
-            let offset = self.staging(slot) * self.out_stride;
+        for (place, job) in self.pending.iter_mut().take(count).enumerate() {
+            job.place = place;
+            let offset = place * self.out_stride;
             // No header has type 0: what a transfer leaves untouched is not taken for an output.
             self.stage_out.write(offset, &[0; HEADER_BYTES])?;
-            segments.push(Segment { buffer: &self.stage_out, offset, address: self.outputs[slot], len });
+            segments.push(Segment { buffer: &self.stage_out, offset, address: self.outputs[job.slot], len });
         }
         transport.read_into(&segments)?;
         let now = transport.now();
@@ -209,15 +210,9 @@ impl Jobs {
     }
 
     /// An output that is in host memory, to the caller.
-    fn hand_out(
-        &mut self,
-        transport: &dyn Transport,
-        slot: usize,
-        job: JobId,
-        values: &mut OutputValues,
-    ) -> Result<()> {
-        let format = |source| Error::Format { board: transport.identity().to_string(), job: job.0, source };
-        let (at, address) = (self.staging(slot) * self.out_stride, self.outputs[slot] + HEADER_BYTES as u32);
+    fn hand_out(&mut self, transport: &dyn Transport, job: &Pending, values: &mut OutputValues) -> Result<()> {
+        let format = |source| Error::Format { board: transport.identity().to_string(), job: job.job.0, source };
+        let (at, address) = (job.place * self.out_stride, self.outputs[job.slot] + HEADER_BYTES as u32);
         let mut word = [0; 4];
         self.stage_out.read(at, &mut word)?;
         let header = OutputHeader::decode(u32::from_le_bytes(word)).map_err(format)?;

@@ -34,7 +34,7 @@ pub const MAX_BATCH: usize = 32;
 /// Jobs of a group at most.
 const GROUP: usize = 8;
 
-/// Most bytes of host memory that jobs in groups take for inputs, and as many for outputs; with larger ones jobs go alone.
+/// Most bytes of inputs, and of outputs, of all jobs in flight: with more jobs go alone, else in groups.
 const STAGING: usize = 4 << 20;
 /// Several passes: bytes of inputs that wait in device memory, about, and jobs at least, whatever their size. Ours: six inputs of 200 KB
 /// keep two threads of a simulated board busy, and more drive each other out of a processor's caches.
@@ -51,6 +51,8 @@ const STRIDE: usize = 64;
 struct Pending {
     job: JobId,
     slot: usize,
+    /// Where its input is in staging memory, and later its output.
+    place: usize,
     /// Bytes of input.
     len: usize,
     started: Duration,
@@ -220,11 +222,11 @@ impl Jobs {
         }
         let (in_stride, out_stride) = (in_bytes.next_multiple_of(STRIDE), output_bytes.next_multiple_of(STRIDE));
         let grouped = jobs > 1 && jobs * in_stride.max(out_stride) <= STAGING;
-        let (group, staged) = if grouped { (jobs.div_ceil(2).min(GROUP), jobs) } else { (1, 1) };
-        let no_header = staged * in_stride;
+        let group = if grouped { jobs.div_ceil(2).min(GROUP) } else { 1 };
+        let no_header = group * in_stride;
         let descriptors = no_header + STRIDE;
         let stage_in = transport.allocate(descriptors + controller.ring_bytes(ring.slots))?;
-        let stage_out = transport.allocate(staged * out_stride)?;
+        let stage_out = transport.allocate(group * out_stride)?;
         let monitor = controller.read(transport, dma::MONITOR_CONTROL)? & !Monitor::STATUS_CLEAR.bits();
         let last = JobId(dma::STATUS_JOB.get(controller.read(transport, dma::DESCRIPTOR_STATUS)?) as u16);
         Ok(Self {
@@ -288,12 +290,13 @@ impl Jobs {
             return Ok(None);
         }
         let begin = transport.now();
-        let (job, slot) = (self.last.next(), self.next_slot);
+        // Those that nobody needs any more are taken again at once: so little of this memory is used, and stays in a processor's caches.
+        let (job, slot, place) = (self.last.next(), self.next_slot, self.staged());
         let ring_slot = self.ring_slot(self.pending.len());
-        let len = self.stage(transport, job, slot, ring_slot, input)?;
+        let len = self.stage(transport, job, (slot, place), ring_slot, input)?;
         let now = transport.now();
         let copy_in = now.saturating_sub(begin);
-        self.pending.push_back(Pending { job, slot, len, started: now, copy_in, ..Pending::default() });
+        self.pending.push_back(Pending { job, slot, place, len, started: now, copy_in, ..Pending::default() });
         self.last = job;
         self.next_slot = (slot + 1) % self.capacity();
         let idle = self.started == self.over();
@@ -309,11 +312,11 @@ impl Jobs {
         &mut self,
         transport: &dyn Transport,
         job: JobId,
-        slot: usize,
+        (slot, place): (usize, usize),
         ring_slot: u32,
         input: &[u8],
     ) -> Result<usize> {
-        let at = self.staging(slot) * self.in_stride;
+        let at = place * self.in_stride;
         let descriptor_at = self.descriptors + (ring_slot * self.controller.slot) as usize;
         let board = || transport.identity().to_string();
         let (source, output) = (self.inputs[slot], self.outputs[slot]);

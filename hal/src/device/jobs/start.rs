@@ -19,11 +19,6 @@ impl Jobs {
         self.ended.max(self.arrived)
     }
 
-    /// Where a slot is in staging memory.
-    pub(super) fn staging(&self, slot: usize) -> usize {
-        if self.group > 1 { slot } else { 0 }
-    }
-
     /// Where the descriptor of the job goes that is at this place of those pending.
     pub(super) fn ring_slot(&self, place: usize) -> u32 {
         (self.last_ring + 1 + (place - self.started) as u32) % self.ring.slots
@@ -49,7 +44,7 @@ impl Jobs {
             let whole =
                 self.group > 1 && (self.input.kind == InputKind::Dense || self.in_stride <= fetch::WHOLE_EVENTS);
             let len = if whole { self.in_stride } else { j.len };
-            segment(self.staging(j.slot) * self.in_stride, self.inputs[j.slot], len)
+            segment(j.place * self.in_stride, self.inputs[j.slot], len)
         });
         let headers = jobs.iter().map(|j| segment(self.no_header, self.outputs[j.slot], HEADER_BYTES));
         let bytes = self.controller.slot as usize;

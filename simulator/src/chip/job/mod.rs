@@ -110,6 +110,8 @@ pub struct Buffers {
     input: Vec<u8>,
     /// Events of the input, unless they are in their places in `input`.
     events: Vec<u32>,
+    /// Tensors from pass to pass.
+    between: [Vec<u8>; 2],
     output: Vec<u8>,
 }
 
@@ -258,24 +260,34 @@ impl CoreWork {
         let mut taken = self.take_input()?;
         self.load_input(&taken, buffers)?;
         let checksum_in = self.checksum_in(buffers);
-        let (mut made, mut network) = self.compute(buffers.mesh(self.kind), None)?;
+        let inner = if passes.is_some() { self.loops() - 1 } else { 0 };
+        let mut network = None;
+        let [mut from, mut into] = std::mem::take(&mut buffers.between);
         if let Some(passes) = passes {
-            let loops = self.loops();
             taken.output = self.setup.replay_output;
-            for pass in 1..loops {
-                let Elements::Bytes(bytes) = &made.elements else {
-                    return Err(JobError::Potentials { pass: pass - 1 });
-                };
-                self.next_pass(passes, pass)?;
-                let (next, next_network) = self.compute(MeshInput::Dense(bytes), Some(&network))?;
-                network.give_back(std::mem::replace(&mut made, next).elements);
-                network = next_network;
-            }
-            if loops > 1 {
-                self.next_pass(passes, 0)?;
+            for pass in 0..inner {
+                let input = if pass == 0 { buffers.mesh(self.kind) } else { MeshInput::Dense(&from) };
+                let (next, kept) = self.compute(input, network.as_deref(), |output| match output.elements {
+                    Elements::Words(_) => Err(JobError::Potentials { pass }),
+                    Elements::Bytes(bytes) => {
+                        into.clear();
+                        into.extend_from_slice(bytes);
+                        Ok(())
+                    }
+                })?;
+                kept?;
+                network = Some(next);
+                std::mem::swap(&mut from, &mut into);
+                self.next_pass(passes, pass + 1)?;
             }
         }
-        let output = self.frame_output(made, &network, buffers);
+        let mut framed = std::mem::take(&mut buffers.output);
+        let input = if inner == 0 { buffers.mesh(self.kind) } else { MeshInput::Dense(&from) };
+        let (_, output) = self.compute(input, network.as_deref(), |output| self.frame_output(output, &mut framed))?;
+        (buffers.output, buffers.between) = (framed, [from, into]);
+        if let (Some(passes), true) = (passes, inner > 0) {
+            self.next_pass(passes, 0)?;
+        }
         Ok(Made { taken, checksum_in, output })
     }
 
@@ -284,11 +296,16 @@ impl CoreWork {
         dma::BURST_LOOPS.get(self.setup.burst).max(1) as usize
     }
 
-    /// One pass behind another, and the network that was.
-    fn compute(&self, input: MeshInput<'_>, before: Option<&Network>) -> Result<(MeshOutput, Arc<Network>), JobError> {
+    /// One pass behind another: its network, and what `take` makes of the output.
+    fn compute<T>(
+        &self,
+        input: MeshInput<'_>,
+        before: Option<&Network>,
+        take: impl FnOnce(MeshOutput<'_>) -> T,
+    ) -> Result<(Arc<Network>, T), JobError> {
         self.live()?;
         let network = lock(&self.reach.mesh).network_behind(before)?;
-        let output = network.run(input, &Weights { bus: &self.reach.bus, addresses: self.reach.fnp2 })?;
-        Ok((output, network))
+        let taken = network.run(input, &Weights { bus: &self.reach.bus, addresses: self.reach.fnp2 }, take)?;
+        Ok((network, taken))
     }
 }

@@ -6,7 +6,7 @@ use akida_hal::regs::dma::{self, Control, MonitorStatus};
 use super::{Buffers, CoreWork, Framed, JobError, Made, Taken};
 use crate::chip::bus::BusError;
 use crate::chip::controller::Completed;
-use crate::mesh::{MeshOutput, Network};
+use crate::mesh::MeshOutput;
 
 /// The sum of little-endian words; what is missing of the last one is 0.
 pub(super) fn sum_bytes(bytes: &[u8]) -> u32 {
@@ -31,15 +31,13 @@ fn cycles(input_words: u32, output_words: u32) -> u32 {
 }
 
 impl CoreWork {
-    /// An output as it is written, in the buffers: header and payload.
-    pub(super) fn frame_output(&self, output: MeshOutput, network: &Network, buffers: &mut Buffers) -> Framed {
-        let framed = &mut buffers.output;
+    /// An output as it is written: header and payload.
+    pub(super) fn frame_output(&self, output: MeshOutput<'_>, framed: &mut Vec<u8>) -> Framed {
         framed.clear();
         framed.resize(self.header_bytes(), 0);
         output.payload(framed);
         let payload = framed.len() - self.header_bytes();
         let format = OutputHeader { words: (payload / 4) as u32, format: output.format_type() };
-        network.give_back(output.elements);
         self.frame(format, framed);
         Framed { payload, checksum: self.checksum(&framed[self.header_bytes()..]) }
     }

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use akida_hal::format::EVENT_BYTES;
 use akida_hal::regs::dma;
 
-use super::{Buffers, CoreDone, CoreWork, Given, JobError, Made, Taken, Weights, dense_bytes};
+use super::{Buffers, CoreDone, CoreWork, Framed, Given, JobError, Made, Taken, Weights, dense_bytes};
 use crate::chip::controller::Kind;
 use crate::chip::memory::lock;
 use crate::chip::passes::Networks;
-use crate::mesh::MeshOutput;
 
 /// Whether memory from `address` on is part of `a`.
 pub fn meet(a: &Range<u32>, address: u64, len: usize) -> bool {
@@ -196,34 +195,41 @@ impl Begun {
 
     /// Does all but to write the output, which [`Computed::finish`] does in the order of the ring, of jobs of the same networks:
     /// together, so that weights are read once for all, unless one of them is refused.
-    pub fn compute_together(jobs: Vec<Self>) -> Vec<Computed> {
+    pub fn compute_together(mut jobs: Vec<Self>) -> Vec<Computed> {
         let fine = jobs.iter().all(|job| job.taken.is_ok() && job.work.live().is_ok());
-        match fine.then(|| Self::outputs(&jobs)) {
-            Some(Ok(outputs)) => jobs.into_iter().zip(outputs).map(|(job, output)| job.made(Ok(output))).collect(),
-            _ => jobs.into_iter().map(Self::compute).collect(),
+        if fine && let Ok(outputs) = Self::outputs(&mut jobs) {
+            return jobs.into_iter().zip(outputs).map(|(job, output)| job.made(Ok(output))).collect();
         }
+        jobs.into_iter().map(Self::compute).collect()
     }
 
-    fn compute(self) -> Computed {
-        let output = self.work.live().and_then(|()| Self::outputs(std::slice::from_ref(&self)));
+    fn compute(mut self) -> Computed {
+        let output = self.work.live().and_then(|()| Self::outputs(std::slice::from_mut(&mut self)));
         // One job has one output.
         let output = output.and_then(|outputs| outputs.into_iter().next().ok_or(JobError::Cancelled));
         self.made(output)
     }
 
-    fn made(self, output: Result<MeshOutput, JobError>) -> Computed {
-        let Self { work, networks, mut buffers, taken, .. } = self;
-        let made = taken.and_then(|taken| {
-            let output = work.frame_output(output?, networks.last(), &mut buffers);
-            Ok(Made { taken, checksum_in: 0, output })
-        });
+    fn made(self, output: Result<Framed, JobError>) -> Computed {
+        let Self { work, buffers, taken, .. } = self;
+        let made = taken.and_then(|taken| Ok(Made { taken, checksum_in: 0, output: output? }));
         Computed { work, buffers, made }
     }
 
-    /// What jobs of the same networks make, pass by pass.
-    fn outputs(jobs: &[Self]) -> Result<Vec<MeshOutput>, JobError> {
-        let Some(Self { work, networks, .. }) = jobs.first() else { return Ok(Vec::new()) };
-        let weights = Weights { bus: &work.reach.bus, addresses: work.reach.fnp2 };
-        networks.run(jobs.len(), |job, into| jobs[job].input(into), &weights)
+    /// Computes jobs of the same networks, pass by pass, with their outputs in the buffers of each.
+    fn outputs(jobs: &mut [Self]) -> Result<Vec<Framed>, JobError> {
+        let mut framed: Vec<Vec<u8>> = jobs.iter_mut().map(|job| std::mem::take(&mut job.buffers.output)).collect();
+        let mut outputs = Vec::with_capacity(jobs.len());
+        if let Some(Self { work, networks, .. }) = jobs.first() {
+            let weights = Weights { bus: &work.reach.bus, addresses: work.reach.fnp2 };
+            networks.run(
+                jobs.len(),
+                |job, into| jobs[job].input(into),
+                &weights,
+                |job, output| outputs.push(jobs[job].work.frame_output(output, &mut framed[job])),
+            )?;
+        }
+        jobs.iter_mut().zip(framed).for_each(|(job, framed)| job.buffers.output = framed);
+        Ok(outputs)
     }
 }

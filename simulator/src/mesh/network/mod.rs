@@ -16,7 +16,7 @@ use akida_hal::mesh::NpAddress;
 use akida_hal::np::OutputFormat;
 use akida_kernels::{Add, Bytes, Fifo, Kernels, Layer, LayerSpec, Tile};
 
-use super::{Elements, MeshError, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
+use super::{Inputs, MeshError, MeshInput, MeshOutput, OutputSource, Port, ReadMemory};
 use crate::chip::memory::Watch;
 pub use run::TOGETHER;
 use run::Workspace;
@@ -172,72 +172,79 @@ impl Network {
         self.layers.iter().any(|l| l.fifo.is_some())
     }
 
-    /// Computes one job. Weights of FNP2s are read from `memory` now.
-    pub fn run(&self, input: MeshInput<'_>, memory: &dyn ReadMemory) -> Result<MeshOutput, MeshError> {
-        let elements = self.with_workspace(|workspace| {
+    /// Computes one job, whose output `take` gets. Weights of FNP2s are read from `memory` now.
+    pub fn run<T>(
+        &self,
+        input: MeshInput<'_>,
+        memory: &dyn ReadMemory,
+        take: impl FnOnce(MeshOutput<'_>) -> T,
+    ) -> Result<T, MeshError> {
+        self.with_workspace(|workspace| {
             self.compute_one(input, memory, workspace)?;
-            Ok(self.take_output(workspace))
-        })?;
-        Ok(self.made(elements))
+            Ok(take(self.made(workspace, 0)))
+        })
     }
 
-    /// Takes the memory of an output that nobody needs any more, for a later one.
-    pub fn give_back(&self, elements: Elements) {
-        self.with_workspace(|workspace| self.put_back(workspace, elements));
-    }
-
-    /// Computes jobs, several at once where that is faster; gives what [`run`](Self::run) gives of each, in order. Elements of their
-    /// inputs are a byte each, those of one job behind those of the other.
+    /// Computes jobs, several at once where that is faster; `take` gets the output of each, in order, with its number.
     ///
     /// # Errors
     /// The first that any of them has, whichever it is.
-    pub fn run_batch(&self, inputs: &[u8], memory: &dyn ReadMemory) -> Result<Vec<MeshOutput>, MeshError> {
-        let mut all = Vec::with_capacity(inputs.len() / self.input.len());
+    pub fn run_batch<E: std::convert::From<MeshError>>(
+        &self,
+        mut inputs: Inputs<'_, E>,
+        memory: &dyn ReadMemory,
+        mut take: impl FnMut(usize, MeshOutput<'_>),
+    ) -> Result<(), E> {
+        let count = self.count(&inputs)?;
         self.with_workspace(|workspace| {
-            self.each_group(inputs, |some, jobs| {
-                self.compute(some, memory, workspace)?;
-                let elements = (0..jobs.len()).map(|sample| self.copy_output(workspace, sample));
-                all.extend(elements.map(|elements| self.made(elements)));
+            self.each_group(count, |jobs| {
+                self.compute(&mut inputs, jobs.clone(), memory, workspace)?;
+                jobs.enumerate().for_each(|(sample, job)| take(job, self.made(workspace, sample)));
                 Ok(())
             })
-        })?;
-        Ok(all)
+        })
     }
 
     /// Computes jobs of a network whose output is bytes, for another network: those of all, one behind the other.
     ///
     /// # Errors
     /// Those of [`run_batch`](Self::run_batch).
-    pub fn run_into(&self, inputs: &[u8], memory: &dyn ReadMemory, into: &mut Bytes) -> Result<(), MeshError> {
-        let len = self.output().len();
-        into.resize(inputs.len() / self.input.len() * len);
+    pub fn run_into<E: std::convert::From<MeshError>>(
+        &self,
+        mut inputs: Inputs<'_, E>,
+        memory: &dyn ReadMemory,
+        into: &mut Bytes,
+    ) -> Result<(), E> {
+        let (count, len) = (self.count(&inputs)?, self.output().len());
+        into.resize(count * len);
         self.with_workspace(|workspace| {
-            self.each_group(inputs, |some, jobs| {
-                self.compute(some, memory, workspace)?;
-                self.move_outputs(workspace, into, jobs.start * len);
+            self.each_group(count, |jobs| {
+                let at = jobs.start * len;
+                self.compute(&mut inputs, jobs, memory, workspace)?;
+                self.move_outputs(workspace, into, at);
                 Ok(())
             })
         })
     }
 
-    /// Those that are computed together, and which they are.
-    fn each_group(
-        &self,
-        inputs: &[u8],
-        mut run: impl FnMut(&[u8], Range<usize>) -> Result<(), MeshError>,
-    ) -> Result<(), MeshError> {
+    /// How many inputs there are.
+    fn count<E>(&self, inputs: &Inputs<'_, E>) -> Result<usize, MeshError> {
         let len = self.input.len();
-        if !inputs.len().is_multiple_of(len) {
-            let expected = inputs.len().next_multiple_of(len);
-            return Err(MeshError::InputLength { unit: "bytes", got: inputs.len(), expected });
+        match inputs {
+            Inputs::Here(bytes) if !bytes.len().is_multiple_of(len) => {
+                let expected = bytes.len().next_multiple_of(len);
+                Err(MeshError::InputLength { unit: "bytes", got: bytes.len(), expected })
+            }
+            Inputs::Here(bytes) => Ok(bytes.len() / len),
+            Inputs::Fetched(count, _) => Ok(*count),
         }
+    }
+
+    /// Those that are computed together.
+    fn each_group<E>(&self, count: usize, run: impl FnMut(Range<usize>) -> Result<(), E>) -> Result<(), E> {
         // A layer that remembers sees one job after another.
         let at_once = if self.keeps_frames() { 1 } else { self.at_once() };
-        let count = inputs.len() / len;
-        (0..count).step_by(at_once).try_for_each(|first| {
-            let jobs = first..count.min(first + at_once);
-            run(&inputs[jobs.start * len..jobs.end * len], jobs)
-        })
+        (0..count).step_by(at_once).map(|first| first..count.min(first + at_once)).try_for_each(run)
     }
 
     fn with_workspace<T>(&self, work: impl FnOnce(&mut Workspace) -> T) -> T {
@@ -250,7 +257,9 @@ impl Network {
         result
     }
 
-    fn made(&self, elements: Elements) -> MeshOutput {
+    /// The output of one of the jobs that were computed.
+    fn made<'a>(&self, workspace: &'a Workspace, sample: usize) -> MeshOutput<'a> {
+        let elements = self.elements(workspace, sample);
         MeshOutput { port: self.output(), format: self.format, source: self.source, elements }
     }
 }

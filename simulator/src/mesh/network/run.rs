@@ -2,7 +2,9 @@
 
 use akida_kernels::{Bytes, Fifo, Output, RunError, Scratch, View, concat};
 
-use super::super::{self as mesh, MeshError, MeshInput, Port, ReadMemory};
+use std::ops::Range;
+
+use super::super::{self as mesh, Inputs, MeshError, MeshInput, Port, ReadMemory};
 use super::{From, LayerPlan, Merge, Network, Part, Work};
 
 /// Bytes of a layer's tensors, of all jobs that are computed together, about: what a second-level cache has room for.
@@ -85,24 +87,52 @@ impl Network {
         workspace: &mut Workspace,
     ) -> Result<(), MeshError> {
         let mut placed = std::mem::take(&mut workspace.input);
-        let computed = read_input(self.input, input, &mut placed).and_then(|g| self.compute(g, memory, workspace));
+        let computed = read_input(self.input, input, &mut placed)
+            .and_then(|given| self.compute(&mut Inputs::Here(given), 0..1, memory, workspace));
         workspace.input = placed;
         computed
     }
 
-    /// Computes jobs together, layer by layer, whose inputs are one behind the other; outputs stay in the workspace.
-    pub(super) fn compute(
+    /// Computes jobs together, layer by layer; outputs stay in the workspace.
+    pub(super) fn compute<E: std::convert::From<MeshError>>(
         &self,
-        given: &[u8],
+        inputs: &mut Inputs<'_, E>,
+        jobs: Range<usize>,
         memory: &dyn ReadMemory,
         workspace: &mut Workspace,
-    ) -> Result<(), MeshError> {
-        self.input.check(given)?;
-        let Workspace { outputs, between, rooms, .. } = workspace;
-        let samples = given.len() / self.input.len();
+    ) -> Result<(), E> {
+        let Workspace { input, outputs, between, rooms } = workspace;
+        let (samples, len) = (jobs.len(), self.input.len());
         // Other networks may need more.
         outputs.resize_with(outputs.len().max(self.layers.len()), Elements::default);
-        for (layer, &slot) in self.layers.iter().zip(&self.slots) {
+        let mut done = 0;
+        let given: &[u8] = match inputs {
+            Inputs::Here(bytes) => &bytes[jobs.start * len..jobs.end * len],
+            Inputs::Fetched(_, fetch) => {
+                // An input that only a layer meets which takes samples one by one need not be kept.
+                let alone = self.layers[0].alone().filter(|_| self.meets_input_once());
+                input.resize(if alone.is_some() { len } else { samples * len });
+                match alone {
+                    None => jobs.zip(input.chunks_exact_mut(len)).try_for_each(|(job, into)| fetch(job, into))?,
+                    Some(layer) => {
+                        let mut output = std::mem::take(&mut outputs[self.slots[0]]);
+                        output.clear(self.layers[0].output.bits, self.layers[0].output.len() * samples);
+                        for (sample, job) in jobs.enumerate() {
+                            fetch(job, input)?;
+                            self.input.check(input)?;
+                            self.layers[0].run_alone(layer, input, sample, &mut rooms.scratch, &mut output)?;
+                        }
+                        outputs[self.slots[0]] = output;
+                        done = 1;
+                    }
+                }
+                input
+            }
+        };
+        if done == 0 {
+            self.input.check(given)?;
+        }
+        for (layer, &slot) in self.layers.iter().zip(&self.slots).skip(done) {
             let mut output = std::mem::take(&mut outputs[slot]);
             let tensor = |from: From| match from {
                 From::Input => (given, self.input.shape),
@@ -114,17 +144,21 @@ impl Network {
         Ok(())
     }
 
+    /// Whether the first layer is all that meets the input, as it is.
+    fn meets_input_once(&self) -> bool {
+        let meets = |layer: &LayerPlan| layer.inbound.sources().any(|from| matches!(from, From::Input));
+        self.input.shape[..2] == self.layers[0].input[..2] && !self.layers[1..].iter().any(meets)
+    }
+
     /// The output of one of the jobs that were computed.
-    pub(super) fn copy_output(&self, workspace: &Workspace, sample: usize) -> mesh::Elements {
+    pub(super) fn elements<'a>(&self, workspace: &'a Workspace, sample: usize) -> mesh::Elements<'a> {
         let len = self.output().len();
         let (part, made) = (sample * len..(sample + 1) * len, &workspace.outputs[self.slots[self.output_layer]]);
         if self.output().bits > 8 {
-            return mesh::Elements::Words(made.words[part].to_vec());
+            mesh::Elements::Words(&made.words[part])
+        } else {
+            mesh::Elements::Bytes(&made.bytes[part])
         }
-        let mut bytes = Bytes::default();
-        bytes.resize(len);
-        bytes.copy_from_slice(&made.bytes[part]);
-        mesh::Elements::Bytes(bytes)
     }
 
     /// The outputs of the jobs that were computed, to `at` of those of others.
@@ -134,24 +168,6 @@ impl Network {
             return std::mem::swap(made, into);
         }
         into[at..at + made.len()].copy_from_slice(made);
-    }
-
-    /// The output of the only job that was computed.
-    pub(super) fn take_output(&self, workspace: &mut Workspace) -> mesh::Elements {
-        let made = &mut workspace.outputs[self.slots[self.output_layer]];
-        if self.output().bits > 8 {
-            return mesh::Elements::Words(std::mem::take(&mut made.words));
-        }
-        mesh::Elements::Bytes(std::mem::take(&mut made.bytes))
-    }
-
-    /// The memory of one that was taken; of jobs that were computed together the workspace has more.
-    pub(super) fn put_back(&self, workspace: &mut Workspace, elements: mesh::Elements) {
-        match (workspace.outputs.get_mut(self.slots[self.output_layer]), elements) {
-            (Some(made), mesh::Elements::Bytes(bytes)) if made.bytes.len() < bytes.len() => made.bytes = bytes,
-            (Some(made), mesh::Elements::Words(words)) if made.words.len() < words.len() => made.words = words,
-            _ => {}
-        }
     }
 
     /// How many jobs are best computed together: as many as find room in a second-level cache.
@@ -170,6 +186,32 @@ struct Inbound<'a> {
 }
 
 impl LayerPlan {
+    /// What makes all of a layer that takes samples one by one and meets nothing but the input.
+    fn alone(&self) -> Option<&akida_kernels::Layer> {
+        match (&self.parts[..], &self.inbound, &self.fifo) {
+            ([Part { work: Work::Map(layer), .. }], Merge::One(From::Input), None) if !layer.takes_batches() => {
+                Some(layer)
+            }
+            _ => None,
+        }
+    }
+
+    /// One sample of such a layer.
+    fn run_alone(
+        &self,
+        layer: &akida_kernels::Layer,
+        input: &[u8],
+        sample: usize,
+        scratch: &mut Scratch,
+        output: &mut Elements,
+    ) -> Result<(), MeshError> {
+        let wrong = |source: RunError| MeshError::Run { layer: self.id, source };
+        let [height, width, _] = self.input;
+        let view = View::batch(input, [height, width, input.len() / (height * width)], 1).map_err(wrong)?;
+        let len = self.output.len();
+        layer.run(&view, scratch, output.output().part(sample * len, len)).map_err(wrong)
+    }
+
     fn compute<'a>(
         &self,
         samples: usize,
