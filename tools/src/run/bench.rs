@@ -156,7 +156,7 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Exi
     Ok(Exit::Done)
 }
 
-/// Microseconds of each call, and of each sample's arithmetic.
+/// Microseconds of each call, and of a sample's arithmetic where all of a call's are computed one by one.
 fn measure(
     session: &mut Session,
     host: &mut HostNetwork,
@@ -173,14 +173,15 @@ fn measure(
             black_box(session.infer(Batch::Bytes(black_box(inputs)))?);
             calls.push(micros(call));
         }
-        let turn = Instant::now();
-        for input in inputs.iter().cycle() {
+        // As many samples as a call has: what others do on the machine interrupts long measurements more often than short ones.
+        let (turn, mut first) = (Instant::now(), true);
+        while first || turn.elapsed() < TURN {
             let call = Instant::now();
-            black_box(host.run(black_box(input))?);
-            compute.push(micros(call));
-            if turn.elapsed() >= TURN {
-                break;
+            for input in inputs {
+                black_box(host.run(black_box(input))?);
             }
+            compute.push(micros(call) / inputs.len() as f64);
+            first = false;
         }
     }
     Ok((calls, compute))
