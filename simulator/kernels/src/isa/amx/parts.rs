@@ -21,8 +21,9 @@ const INPUTS: usize = 512 << 10;
 const CROWDED: usize = 16 * LINE;
 
 thread_local! {
-    /// Sums and inputs of all those tiles: grow to what the largest layer needs and stay.
-    static ROOM: RefCell<(Bytes, Bytes)> = RefCell::default();
+    /// Sums and inputs of all those tiles: grow to what the largest layer needs and stay. And whether the next ones meet the last weights
+    /// first, which those before them met last, so that some are in a second-level cache that is too small for all.
+    static ROOM: RefCell<(Bytes, Bytes, bool)> = RefCell::default();
 }
 
 /// Every position with all filters, of runs that are whole tiles.
@@ -55,7 +56,7 @@ fn crowded(panel: &Panel<'_>, w: &Packed) -> bool {
 unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &B::End, out: &mut [u8]) {
     let tiling = Tiling::of(panel);
     let at_once = (INPUTS / (ROWS * w.len())).clamp(2, TILES);
-    ROOM.with_borrow_mut(|(sums, inputs)| {
+    ROOM.with_borrow_mut(|(sums, inputs, back)| {
         // And a place for what registers hold before the first.
         let pairs = at_once.min(tiling.tiles).div_ceil(2);
         let near = crowded(panel, w).then(|| {
@@ -68,11 +69,21 @@ unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: 
             Shape::new(tiling.rows, ROWS).take();
             for first in (0..tiling.tiles).step_by(at_once) {
                 let tiles = first..tiling.tiles.min(first + at_once);
-                some_tiles::<B>(panel, &tiling, (tiles, near), w, start, end, (sums, out));
+                some_tiles::<B>(panel, &tiling, (tiles, near), (w, *back), start, end, (sums, out));
+                *back = !*back;
             }
             release();
         }
     });
+}
+
+/// Two tiles of positions, or one: their inputs where they are, where copies of them are, and outputs of their first filter.
+#[derive(Clone, Copy)]
+struct Pair {
+    two: bool,
+    given: [*const u8; 2],
+    near: [*mut u8; 2],
+    out: [*mut u8; 2],
 }
 
 /// The same of some tiles, with room for their sums, and maybe for their inputs: then the first blocks leave them there, so far apart.
@@ -84,7 +95,7 @@ unsafe fn some_tiles<B: Block>(
     panel: &Panel<'_>,
     tiling: &Tiling,
     (tiles, near): (Range<usize>, Option<(*mut u8, usize)>),
-    w: &Packed,
+    (w, back): (&Packed, bool),
     start: &[i32],
     end: &B::End,
     (sums, out): (*mut i32, &mut [u8]),
@@ -95,68 +106,85 @@ unsafe fn some_tiles<B: Block>(
     let mut held = sums.wrapping_add(pairs * HELD);
     // SAFETY: the caller's promise: all blocks have an end.
     let block = |at: usize| unsafe { B::of(end, at * BLOCK, filters) };
-    let ends = |part: &Part| Ends {
-        blocks: [part.block, part.block + part.high - 1].map(block),
-        high: part.high,
+    let mut left = Ends {
+        blocks: [block(0), block(0)],
+        high: 1,
         filters,
         sums: [sums.cast_const(); FOURS],
         out: [out; FOURS],
         fours: 0,
     };
-    let mut parts = Part::all(w).peekable();
-    let mut left = None;
+    let none = Pair { two: false, given: [panel.data.as_ptr(); 2], near: [std::ptr::null_mut(); 2], out: [out; 2] };
+    let mut all = [none; TILES / 2];
+    for (index, pair) in all[..pairs].iter_mut().enumerate() {
+        let tile = tiles.start + 2 * index;
+        pair.two = tile + 1 < tiles.end;
+        for i in 0..2 {
+            let of = i & usize::from(pair.two);
+            let (row, at) = tiling.position(tile + of);
+            pair.given[i] = panel.data.as_ptr().wrapping_add(row * panel.row_step + at * panel.step);
+            pair.out[i] = out.wrapping_add((row * panel.count + at) * filters);
+            if let Some((near, step)) = near {
+                pair.near[i] = near.wrapping_add((2 * index + of) * tiling.rows * step);
+            }
+        }
+    }
+    let mut parts = Part::all(w, back).peekable();
+    // The blocks that are met first, while inputs are copied.
+    let copied = near.and(parts.peek().map(|first| first.block));
     while let Some(part) = parts.next() {
         let next = parts.peek().copied().unwrap_or(Part { runs: 0, ..part });
         let first = &start[part.block * BLOCK..(part.block + part.high) * BLOCK];
-        let start = first.iter().any(|&s| s != 0).then_some(first.as_ptr());
-        for pair in 0..pairs {
-            let tile = tiles.start + 2 * pair;
-            let two = tile + 1 < tiles.end;
-            let places = [tile, tile + usize::from(two)].map(|tile| tiling.position(tile));
-            let given = places.map(|(row, at)| {
-                let byte = row * panel.row_step + at * panel.step + part.run * panel.run_step + part.tile * 4 * ROWS;
-                panel.data.as_ptr().wrapping_add(byte)
-            });
-            let copies = near.map(|(near, step)| {
-                [0, usize::from(two)]
-                    .map(|i| near.wrapping_add((2 * pair + i) * tiling.rows * step + part.tile * 4 * ROWS))
-            });
-            let asked = (next.steps() * ROWS).div_ceil(pairs * part.steps());
-            let square = Square {
-                part,
-                x: copies.filter(|_| part.block > 0).map_or(given, |copies| copies.map(<*mut u8>::cast_const)),
-                step: near.filter(|_| part.block > 0).map_or(panel.step, |(_, step)| step),
-                copies: copies.filter(|_| part.block == 0),
-                copy_step: near.map_or(0, |(_, step)| step),
-                run_step: panel.run_step,
-                w: part.lines(w),
-                lines: w.quads(),
-                ahead: next.lines(w).map(|line| line.wrapping_add(pair * part.steps() * asked * LINE)),
-                asked,
-                start,
-                held,
-                sums: sums.wrapping_add(pair * HELD),
+        let copy = copied == Some(part.block);
+        let step = near.filter(|_| !copy).map_or(panel.step, |(_, step)| step);
+        let shift = part.run * panel.run_step + part.tile * 4 * ROWS;
+        let mut square = Square {
+            part,
+            x: none.given,
+            step,
+            run_step: panel.run_step,
+            copies: None,
+            copy_step: near.map_or(0, |(_, step)| step),
+            w: part.lines(w),
+            lines: w.quads(),
+            ahead: next.lines(w),
+            asked: (next.steps() * ROWS).div_ceil(pairs * part.steps()),
+            start: first.iter().any(|&s| s != 0).then_some(first.as_ptr()),
+            held,
+            sums,
+        };
+        for (index, pair) in all[..pairs].iter().enumerate() {
+            let copies = pair.near.map(|near| near.wrapping_add(shift));
+            square.copies = copy.then_some(copies);
+            square.x = if near.is_some() && !copy {
+                copies.map(<*mut u8>::cast_const)
+            } else {
+                pair.given.map(|given| given.wrapping_add(shift))
             };
-            let before = left.get_or_insert_with(|| ends(&part));
+            square.sums = sums.wrapping_add(index * HELD);
             // SAFETY: the caller's promise, for the blocks there are; every two tiles have room for their sums.
             unsafe {
-                match (part.high, two) {
-                    (2, true) => square.products::<B, 2, 2>(before),
-                    (2, false) => square.products::<B, 2, 1>(before),
-                    (_, true) => square.products::<B, 1, 2>(before),
-                    (_, false) => square.products::<B, 1, 1>(before),
+                match (part.high, pair.two, copy) {
+                    (2, true, false) => square.products::<B, false, 2, 2>(&left),
+                    (2, true, true) => square.products::<B, true, 2, 2>(&left),
+                    (2, false, _) => square.products::<B, true, 2, 1>(&left),
+                    (_, true, _) => square.products::<B, true, 1, 2>(&left),
+                    (_, false, _) => square.products::<B, true, 1, 1>(&left),
                 }
             }
-            held = square.sums;
-            before.fours = 0;
+            left.fours = 0;
             if part.last(w) {
-                let ends = left.insert(ends(&part));
-                for (i, (row, at)) in places.into_iter().enumerate().take(1 + usize::from(two)) {
-                    let out = out.wrapping_add((row * panel.count + at) * filters + part.block * BLOCK);
-                    ends.tile(tiling.rows, held.wrapping_add(2 * i * SUMS), out);
+                if index == 0 {
+                    left.blocks = [part.block, part.block + part.high - 1].map(block);
+                    left.high = part.high;
+                }
+                for (i, out) in pair.out.into_iter().enumerate().take(1 + usize::from(pair.two)) {
+                    let sums = square.sums.wrapping_add(2 * i * SUMS);
+                    left.tile(tiling.rows, sums, out.wrapping_add(part.block * BLOCK));
                 }
             }
         }
+        held = square.held;
     }
     // SAFETY: the caller's promise.
     unsafe {
@@ -164,8 +192,6 @@ unsafe fn some_tiles<B: Block>(
         store::<1>(held.wrapping_add(SUMS).cast(), LINE);
         store::<2>(held.wrapping_add(2 * SUMS).cast(), LINE);
         store::<3>(held.wrapping_add(3 * SUMS).cast(), LINE);
-        if let Some(left) = left {
-            (0..left.fours).for_each(|four| left.end_four(four));
-        }
+        (0..left.fours).for_each(|four| left.end_four(four));
     }
 }

@@ -33,14 +33,15 @@ pub struct Part {
 }
 
 impl Part {
-    /// Of all weights, in the order in which they are used.
-    pub fn all(w: &Packed) -> impl Iterator<Item = Self> {
+    /// Of all weights, in the order in which they are used: the first blocks first, or the last.
+    pub fn all(w: &Packed, back: bool) -> impl Iterator<Item = Self> {
         let (blocks, runs, whole) = (w.width() / BLOCK, w.runs(), w.quads() / ROWS);
         let (some_runs, some_tiles) = match WEIGHTS / whole {
             0 => (1, whole.div_ceil(whole.div_ceil(WEIGHTS))),
             some => (some, whole),
         };
-        (0..blocks).step_by(2).flat_map(move |block| {
+        let pairs = blocks.div_ceil(2);
+        (0..pairs).map(move |pair| 2 * if back { pairs - 1 - pair } else { pair }).flat_map(move |block| {
             (0..runs).step_by(some_runs).flat_map(move |run| {
                 (0..whole).step_by(some_tiles).map(move |tile| {
                     let (runs, whole) = (some_runs.min(runs - run), some_tiles.min(whole - tile));
@@ -130,7 +131,11 @@ impl Square {
     /// # Safety
     /// Registers are shaped; positions and weights are there, and room for the sums.
     #[inline(always)]
-    unsafe fn step<const NEW: bool, const H: usize, const P: usize>(&self, x: [*const u8; 2], w: [*const u8; 2]) {
+    unsafe fn step<const NEW: bool, const COPY: bool, const H: usize, const P: usize>(
+        &self,
+        x: [*const u8; 2],
+        w: [*const u8; 2],
+    ) {
         let copy = |tile: usize| {
             self.copies.map(|copies| copies[tile].wrapping_add(x[tile].addr().wrapping_sub(self.x[tile].addr())))
         };
@@ -141,7 +146,7 @@ impl Square {
             if NEW {
                 self.renew::<0>();
             }
-            if let Some(copy) = copy(0) {
+            if COPY && let Some(copy) = copy(0) {
                 store::<4>(copy, self.copy_step);
             }
             dot::<0, 4, 6>();
@@ -154,7 +159,7 @@ impl Square {
             }
             if P > 1 {
                 load_once::<5>(x[1], self.step);
-                if let Some(copy) = copy(1) {
+                if COPY && let Some(copy) = copy(1) {
                     store::<5>(copy, self.copy_step);
                 }
                 if NEW {
@@ -171,12 +176,12 @@ impl Square {
         }
     }
 
-    /// All products, and all ends that are left.
+    /// All products, and all ends that are left. Registers hold their sums then, and more is asked for by the next.
     ///
     /// # Safety
     /// As [`step`](Self::step), the machine has AVX-512 VNNI, and once registers are stored there is what [`Ends::end_four`] needs.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub unsafe fn products<B: Block, const H: usize, const P: usize>(&self, left: &Ends<B>) {
+    pub unsafe fn products<B: Block, const COPY: bool, const H: usize, const P: usize>(&mut self, left: &Ends<B>) {
         let [mut low, mut high] = self.ahead;
         let mut four = 0;
         // SAFETY: the caller's promise. Inputs and weights advance by what was loaded of them, inside their runs.
@@ -195,9 +200,9 @@ impl Square {
                 let mut w = self.w.map(|w| w.wrapping_add(run * self.lines * LINE));
                 let mut whole = self.part.whole;
                 if run == 0 {
-                    self.step::<true, H, P>(x, w);
+                    self.step::<true, COPY, H, P>(x, w);
                 } else {
-                    self.step::<false, H, P>(x, w);
+                    self.step::<false, COPY, H, P>(x, w);
                 }
                 loop {
                     ask(low, self.asked);
@@ -210,7 +215,7 @@ impl Square {
                     if whole == 0 {
                         break;
                     }
-                    self.step::<false, H, P>(x, w);
+                    self.step::<false, COPY, H, P>(x, w);
                     if four < left.fours {
                         left.end_four(four);
                         four += 1;
@@ -219,6 +224,7 @@ impl Square {
             }
             (four..left.fours).for_each(|four| left.end_four(four));
         }
+        (self.ahead, self.held) = ([low, high], self.sums);
     }
 }
 
