@@ -289,6 +289,10 @@ impl Jobs {
         if self.pending.len() == self.capacity() {
             return Ok(None);
         }
+        if self.pending.is_empty() {
+            // Jobs that come one by one use the same memory, which is in caches.
+            self.next_slot = 0;
+        }
         let begin = transport.now();
         // Those that nobody needs any more are taken again at once: so little of this memory is used, and stays in a processor's caches.
         let (job, slot, place) = (self.last.next(), self.next_slot, self.staged());
