@@ -126,7 +126,8 @@ impl Square {
         }
     }
 
-    /// Makes the sums of `P` tiles of positions and `H` blocks a little more, `NEW` ones to begin with.
+    /// Makes the sums of `P` tiles of positions and `H` blocks a little more, `NEW` ones to begin with. `COPY`: inputs may be asked to be
+    /// copied; without it nobody looks.
     ///
     /// # Safety
     /// Registers are shaped; positions and weights are there, and room for the sums.
