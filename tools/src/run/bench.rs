@@ -174,14 +174,16 @@ fn measure(
             calls.push(micros(call));
         }
         // As many samples as a call has: what others do on the machine interrupts long measurements more often than short ones.
-        let (turn, mut first) = (Instant::now(), true);
-        while first || turn.elapsed() < TURN {
+        let turn = Instant::now();
+        loop {
             let call = Instant::now();
             for input in inputs {
                 black_box(host.run(black_box(input))?);
             }
             compute.push(micros(call) / inputs.len() as f64);
-            first = false;
+            if turn.elapsed() >= TURN {
+                break;
+            }
         }
     }
     Ok((calls, compute))

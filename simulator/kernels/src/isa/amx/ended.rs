@@ -11,6 +11,7 @@ use std::slice::Iter;
 
 use super::super::avx512::{Block, Line, Long, Narrow, Sloping};
 use super::super::{BLOCK, End, Packed, Panel};
+use super::parts;
 use super::places::{Places, Stretch, Stretches};
 use super::product::{LINE, TILE};
 use super::tiles::{ROWS, Shape, dot, load, load_once, release, store, zero};
@@ -257,7 +258,7 @@ unsafe fn products<B: Block>(t: &Work, mut left: Left<'_, B>) {
 
 /// Whether inputs of a few tiles stay in a first-level cache, as this way needs them to, or runs are no whole tiles, so that
 /// there is no other.
-pub fn fits(panel: &Panel<'_>, w: &Packed) -> bool {
+fn fits(panel: &Panel<'_>, w: &Packed) -> bool {
     let positions = (panel.count * panel.rows).min(TILES * ROWS);
     // The runs of a position, or where those overlap with others', all bytes from the first to the last.
     let runs = positions * w.len();
@@ -275,13 +276,28 @@ pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, 
     unsafe {
         match end {
             End::Affine(end) => match (end.signed, end.limited) {
-                (false, false) => ended_by::<Narrow<Line<false, false>>>(panel, w, start, end, out),
-                (false, true) => ended_by::<Narrow<Line<false, true>>>(panel, w, start, end, out),
-                (true, false) => ended_by::<Narrow<Line<true, false>>>(panel, w, start, end, out),
-                (true, true) => ended_by::<Narrow<Line<true, true>>>(panel, w, start, end, out),
+                (false, false) => either::<Narrow<Line<false, false>>>(panel, w, start, end, out),
+                (false, true) => either::<Narrow<Line<false, true>>>(panel, w, start, end, out),
+                (true, false) => either::<Narrow<Line<true, false>>>(panel, w, start, end, out),
+                (true, true) => either::<Narrow<Line<true, true>>>(panel, w, start, end, out),
             },
-            End::Slope(end) => ended_by::<Narrow<Sloping>>(panel, w, start, end, out),
-            End::Wide(end) => ended_by::<Long>(panel, w, start, end, out),
+            End::Slope(end) => either::<Narrow<Sloping>>(panel, w, start, end, out),
+            End::Wide(end) => either::<Long>(panel, w, start, end, out),
+        }
+    }
+}
+
+/// The way that keeps inputs of a few tiles in a first-level cache, or the one that keeps a part of the weights there.
+///
+/// # Safety
+/// As [`ended`].
+unsafe fn either<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &B::End, out: &mut [u8]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if fits(panel, w) {
+            ended_by::<B>(panel, w, start, end, out)
+        } else {
+            parts::ended_by::<B>(panel, w, start, end, out)
         }
     }
 }

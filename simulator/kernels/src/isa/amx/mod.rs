@@ -111,7 +111,7 @@ impl Kernels for Amx {
         assert!(start.len() == w.width() && end.width() >= w.width(), "a start and an end for every filter");
         // SAFETY: a value of this type exists only where there are tiles and AVX-512; panel, starts, end and output are checked.
         unsafe {
-            if ended::fits(&x, w) { ended::ended(&x, w, start, end, out) } else { parts::ended(&x, w, start, end, out) }
+            ended::ended(&x, w, start, end, out);
         }
         true
     }

@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::super::avx512::{Block, Line, Long, Narrow, Sloping};
-use super::super::{BLOCK, End, Packed, Panel};
+use super::super::avx512::Block;
+use super::super::{BLOCK, Packed, Panel};
 use super::product::LINE;
 use super::squares::{Ends, FOURS, HELD, Part, SUMS, Square};
 use super::tiles::{ROWS, Shape, Tiling, release, store};
@@ -26,34 +26,16 @@ thread_local! {
     static ROOM: RefCell<(Bytes, Bytes, bool)> = RefCell::default();
 }
 
-/// Every position with all filters, of runs that are whole tiles.
-///
-/// # Safety
-/// As [`ended`](super::ended::ended).
-pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match end {
-            End::Affine(end) => match (end.signed, end.limited) {
-                (false, false) => ended_by::<Narrow<Line<false, false>>>(panel, w, start, end, out),
-                (false, true) => ended_by::<Narrow<Line<false, true>>>(panel, w, start, end, out),
-                (true, false) => ended_by::<Narrow<Line<true, false>>>(panel, w, start, end, out),
-                (true, true) => ended_by::<Narrow<Line<true, true>>>(panel, w, start, end, out),
-            },
-            End::Slope(end) => ended_by::<Narrow<Sloping>>(panel, w, start, end, out),
-            End::Wide(end) => ended_by::<Long>(panel, w, start, end, out),
-        }
-    }
-}
-
 /// Whether inputs would drive weights out of a first-level cache, and are met more than once.
 fn crowded(panel: &Panel<'_>, w: &Packed) -> bool {
     w.runs() == 1 && w.width() > 2 * BLOCK && panel.step.is_multiple_of(CROWDED)
 }
 
+/// Every position with all filters, of runs that are whole tiles.
+///
 /// # Safety
-/// As [`ended`].
-unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &B::End, out: &mut [u8]) {
+/// As [`ended`](super::ended::ended).
+pub unsafe fn ended_by<B: Block>(panel: &Panel<'_>, w: &Packed, start: &[i32], end: &B::End, out: &mut [u8]) {
     let tiling = Tiling::of(panel);
     let at_once = (INPUTS / (ROWS * w.len())).clamp(2, TILES);
     ROOM.with_borrow_mut(|(sums, inputs, back)| {
@@ -89,7 +71,7 @@ struct Pair {
 /// The same of some tiles, with room for their sums, and maybe for their inputs: then the first blocks leave them there, so far apart.
 ///
 /// # Safety
-/// As [`ended`]; registers are shaped.
+/// As [`ended_by`]; registers are shaped.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn some_tiles<B: Block>(
     panel: &Panel<'_>,
