@@ -9,9 +9,10 @@
 
 use std::ops::Range;
 
-use crate::finish::{Activation, Finish, Finisher, bounds};
+use crate::aligned::Number;
+use crate::finish::{Activation, Finish, Finisher};
 use crate::isa::{Affine, BLOCK, End, Kernels, Slope, Wide, slope_of};
-use crate::{Output, PrepareError};
+use crate::{Aligned, Output, PrepareError};
 
 #[derive(Clone, Debug)]
 enum Fast {
@@ -45,21 +46,19 @@ impl Ending {
     pub(crate) fn new(finisher: Finisher, largest: &[i64]) -> Self {
         let (filters, finish) = finisher.parts();
         let limits = |f: usize| limits(&finisher, f, largest[f]);
+        let bounds = finisher.byte_bounds();
         let lines = |wide: bool| -> Option<Vec<Line>> {
             match (&finish.scale, &finish.activation) {
                 (None, Activation::Steps(_)) if finish.bias.is_empty() => {
                     (0..filters).map(|f| step_line(&finisher, f, limits(f), wide)).collect()
                 }
                 (Some(_), Activation::None | Activation::Relu | Activation::Clipped(_)) => (0..filters)
-                    .map(|f| {
-                        line(&finisher, f, limits(f))
-                            .filter(|l| l.is_narrow(finish.output_signed) || wide && l.is_wide())
-                    })
+                    .map(|f| line(&finisher, f, limits(f)).filter(|l| l.is_narrow(bounds) || wide && l.is_wide()))
                     .collect(),
                 _ => None,
             }
         };
-        let narrow = lines(false).map(|lines| affine(&lines, finish.output_signed, largest));
+        let narrow = lines(false).map(|lines| affine(&lines, bounds, largest));
         let fast = if let Some(slope) = slope(&finisher, largest) {
             Fast::Slope(slope, narrow)
         } else if let Some(affine) = narrow {
@@ -181,10 +180,9 @@ impl Line {
         [self.low, self.high].into_iter().all(|sum| i32::try_from(self.product(sum) >> self.k).is_ok())
     }
 
-    /// Whether 32 bits do, and no limit on the result but those of a byte. What is between two 32-bit ends is one itself, and
+    /// Whether 32 bits do, and no limit on the result but those bytes have. What is between two 32-bit ends is one itself, and
     /// sums of it are taken modulo 2^32.
-    fn is_narrow(&self, signed: bool) -> bool {
-        let (least, most) = bounds(8, signed);
+    fn is_narrow(&self, (least, most): (i64, i64)) -> bool {
         let fits = |sum: i32, y: i32| {
             let product = self.product(sum);
             i32::try_from(product).is_ok() && (product >> self.k).clamp(least, most) == y.into()
@@ -193,8 +191,7 @@ impl Line {
     }
 
     /// Whether sums that are no farther from 0 than `largest` need the limits: the line is what it is between them without.
-    fn is_limited(&self, signed: bool, largest: i64) -> bool {
-        let (least, most) = bounds(8, signed);
+    fn is_limited(&self, (least, most): (i64, i64), largest: i64) -> bool {
         let free = |sum: i64, y: i32| {
             let product = sum.saturating_mul(self.m.into()).saturating_add(self.add);
             i32::try_from(product).is_ok() && (product >> self.k).clamp(least, most) == y.into()
@@ -273,7 +270,7 @@ fn step_line(finisher: &Finisher, filter: usize, limits: Result<Limits, i32>, wi
             line.at(sum) == finisher.whole(sum, filter).into()
         };
         let edges = finisher.edges().iter().skip(filter).step_by(filters);
-        (line.is_narrow(finish.output_signed) || wide && line.is_wide())
+        (line.is_narrow(finisher.byte_bounds()) || wide && line.is_wide())
             && edges.clone().all(|&e| same(e) && same(e.saturating_add(1)))
     };
     if size == 0 {
@@ -310,7 +307,7 @@ fn slope(finisher: &Finisher, largest: &[i64]) -> Option<Slope> {
     if finish.scale.is_some() || !finish.bias.is_empty() || largest.iter().any(|&l| l >= EXACT) {
         return None;
     }
-    let mut made = Slope::default();
+    let mut made = Vec::with_capacity(filters);
     for (f, &largest) in largest.iter().enumerate() {
         let (a, b, most) = match limits(finisher, f, largest) {
             Err(y) => (0.0, f64::from(y), y),
@@ -336,13 +333,13 @@ fn slope(finisher: &Finisher, largest: &[i64]) -> Option<Slope> {
         if ![-farthest, farthest].into_iter().chain(edges.flat_map(|&e| [e, e.saturating_add(1)])).all(same) {
             return None;
         }
-        made.a.push(a);
-        made.b.push(b);
-        made.ceiling.push(ceiling);
+        made.push((a, b, ceiling));
     }
-    let width = filters.next_multiple_of(BLOCK);
-    [&mut made.a, &mut made.b, &mut made.ceiling].into_iter().for_each(|v| v.resize(width, 0.0));
-    Some(made)
+    Some(Slope {
+        a: whole_blocks(made.iter().map(|made| made.0)),
+        b: whole_blocks(made.iter().map(|made| made.1)),
+        ceiling: whole_blocks(made.iter().map(|made| made.2)),
+    })
 }
 
 /// Steps edge by edge.
@@ -374,14 +371,18 @@ fn potentials(finisher: &Finisher, largest: &[i64]) -> Option<Fast> {
     (!bias.iter().zip(largest).any(saturates)).then_some(Fast::Potentials(bias))
 }
 
-/// Every filter's value, and nothing for those that fill the last block.
-fn each<T: Default>(lines: &[Line], get: impl Fn(&Line) -> T) -> Vec<T> {
-    let mut all: Vec<T> = lines.iter().map(get).collect();
-    all.resize_with(lines.len().next_multiple_of(BLOCK), T::default);
-    all
+/// Every filter's value.
+fn each<T: Number + Default>(lines: &[Line], get: impl Fn(&Line) -> T) -> Aligned<T> {
+    whole_blocks(lines.iter().map(get))
 }
 
-fn affine(lines: &[Line], signed: bool, largest: &[i64]) -> Affine {
+/// Values by filter, and nothing for those that fill the last block.
+fn whole_blocks<T: Number + Default>(values: impl ExactSizeIterator<Item = T>) -> Aligned<T> {
+    let fill = values.len().next_multiple_of(BLOCK) - values.len();
+    values.chain(std::iter::repeat_with(T::default).take(fill)).collect()
+}
+
+fn affine(lines: &[Line], bounds: (i64, i64), largest: &[i64]) -> Affine {
     Affine {
         low: each(lines, |l| l.low),
         high: each(lines, |l| l.high),
@@ -389,8 +390,9 @@ fn affine(lines: &[Line], signed: bool, largest: &[i64]) -> Affine {
         // Modulo 2^32, see `Line::is_narrow`.
         add: each(lines, |l| l.add as i32),
         k: each(lines, |l| l.k.into()),
-        signed,
-        limited: lines.iter().zip(largest).any(|(line, &largest)| line.is_limited(signed, largest)),
+        signed: bounds.0 < 0,
+        ceiling: bounds.1 as u8,
+        limited: lines.iter().zip(largest).any(|(line, &largest)| line.is_limited(bounds, largest)),
     }
 }
 

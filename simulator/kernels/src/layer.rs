@@ -8,7 +8,7 @@ use crate::isa::{Kernels, Terms};
 use crate::operator::{Context, Input, Inputs, Operator, Ready, Room};
 use crate::pool::Window;
 use crate::stage::SLACK;
-use crate::{Bytes, Finish, Geometry, Kind, Output, Pool, PrepareError, RunError, Tile, View};
+use crate::{Aligned, Bytes, Finish, Geometry, Kind, Output, Pool, PrepareError, RunError, Tile, View};
 
 /// What a layer computes.
 #[derive(Clone, Debug)]
@@ -70,15 +70,15 @@ pub struct Scratch {
     pub(crate) room: Room,
     pub(crate) rows: Bytes,
     pub(crate) highest: Bytes,
-    pub(crate) pooled: Vec<i32>,
+    pub(crate) pooled: Aligned<i32>,
     pub(crate) totals: Totals,
 }
 
 /// Sums over a map.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
-    pub(crate) narrow: Vec<i32>,
-    pub(crate) wide: Vec<i64>,
+    pub(crate) narrow: Aligned<i32>,
+    pub(crate) wide: Aligned<i64>,
 }
 
 /// A prepared layer.
@@ -203,11 +203,11 @@ impl Layer {
         Ok(())
     }
 
-    fn run_one(&self, input: Input<'_>, scratch: &mut Scratch, mut output: Output<'_>) {
+    fn run_one(&self, mut input: Input<'_>, scratch: &mut Scratch, mut output: Output<'_>) {
         match (self.pool, &mut output) {
             (Pool::None, output) => {
                 let rows = self.context.conv[0].clone();
-                self.operator.outputs(&self.context, &self.ending, input, rows, &mut scratch.room, (output, 0));
+                self.operator.outputs(&self.context, &self.ending, &mut input, rows, &mut scratch.room, (output, 0));
             }
             (Pool::Max { size, stride, pad }, output) => {
                 let window = Window { size, stride, pad };

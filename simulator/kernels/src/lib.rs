@@ -8,6 +8,7 @@
 //! ([`Arithmetic::Chip`]) or nowhere, as the quantized graph ([`Arithmetic::Graph`]). Every kernel set gives the same
 //! bits; `scalar` is the oracle.
 
+mod aligned;
 mod ending;
 mod error;
 mod fifo;
@@ -22,6 +23,7 @@ mod pool;
 mod stage;
 mod tensor;
 
+pub use aligned::{Aligned, Bytes};
 pub use ending::Ending;
 pub use error::{PrepareError, RunError};
 pub use fifo::Fifo;
@@ -30,4 +32,4 @@ pub use geometry::{Geometry, Kind, Pool, Tile};
 pub use isa::{Kernels, available, best, forced, scalar};
 pub use layer::{Layer, LayerSpec, Scratch, Weights};
 pub use merge::{Add, concat};
-pub use tensor::{Bytes, Output, View};
+pub use tensor::{Output, View};

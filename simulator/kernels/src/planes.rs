@@ -15,6 +15,8 @@ pub(crate) struct Planes {
     size: [usize; 2],
     /// Rows and columns of the input that weights meet.
     needed: [Range<usize>; 2],
+    /// Rows of the kernel.
+    kernel: usize,
     channels: usize,
     signed: bool,
     /// What padding is made of, one pixel, as it comes.
@@ -34,19 +36,41 @@ enum Split {
     Frames(usize, usize),
 }
 
-/// An input that is ready.
-#[derive(Clone, Copy, Debug)]
+/// An input that gets ready as its rows are met. They lie in a ring, so that a first-level cache still has them when kernels meet
+/// them; where that has all of them, so does the ring.
+#[derive(Debug)]
 pub(crate) struct Planar<'a> {
-    data: &'a [u8],
+    planes: &'a Planes,
+    view: View<'a>,
+    data: &'a mut [u8],
     row_step: usize,
     plane_step: usize,
-    filters: usize,
+    /// Rows that there is room for, and those that are there.
+    ring: usize,
+    there: Range<usize>,
 }
 
-impl<'a> Planar<'a> {
-    /// Everything from a column of a plane of a row on.
-    pub(crate) fn from(&self, row: usize, plane: usize, column: usize) -> &'a [u8] {
-        &self.data[row * self.row_step + plane * self.plane_step + column * self.filters..]
+/// Bytes of a ring, unless a kernel meets more.
+const RING: usize = 16 << 10;
+
+impl Planar<'_> {
+    /// Gets some rows ready, no more than a kernel that moves by one meets in two places; those before them may be lost.
+    pub(crate) fn meet(&mut self, rows: Range<usize>) {
+        debug_assert!(rows.len() <= self.ring, "{} rows in a ring of {}", rows.len(), self.ring);
+        if !(self.there.start..=self.there.end).contains(&rows.start) {
+            self.there = rows.start..rows.start;
+        }
+        for row in self.there.end..rows.end {
+            let into = &mut self.data[row % self.ring * self.row_step..][..self.row_step];
+            self.planes.ready_row(&self.view, row, self.plane_step, into);
+        }
+        let end = self.there.end.max(rows.end);
+        self.there = self.there.start.max(end.saturating_sub(self.ring))..end;
+    }
+
+    /// Everything from a column of a plane of a row on, which was met.
+    pub(crate) fn from(&self, row: usize, plane: usize, column: usize) -> &[u8] {
+        &self.data[row % self.ring * self.row_step + plane * self.plane_step + column * self.planes.filters..]
     }
 }
 
@@ -73,6 +97,7 @@ impl Planes {
             origin: place.map(|(origin, _)| origin),
             size: place.map(|(_, size)| size),
             needed: [0, 1].map(|a| geometry.input_range(a, &conv[a], false)),
+            kernel: geometry.kernel[0],
             channels,
             signed,
             pad: pad_pixel.to_vec(),
@@ -82,8 +107,8 @@ impl Planes {
         }
     }
 
-    /// Gets an input ready. The view has all that the layer needs.
-    pub(crate) fn ready<'a>(&self, input: &View<'_>, buffer: &'a mut Bytes) -> Planar<'a> {
+    /// An input of which no row is ready yet. The view has all that the layer needs.
+    pub(crate) fn ready<'a>(&'a self, input: &View<'a>, buffer: &'a mut Bytes) -> Planar<'a> {
         let [rows, columns] = self.size;
         let (planes, across) = match self.split {
             Split::Columns(stride) => (stride, columns.div_ceil(stride)),
@@ -91,25 +116,27 @@ impl Planes {
         };
         let plane_step = across * self.filters;
         let row_step = planes * plane_step;
-        let data = buffer.at_least(rows * row_step + SLACK);
-        let [needed_rows, needed_columns] = &self.needed;
+        let ring = rows.min((self.kernel + 1).max(RING / row_step.max(1)));
+        let data = buffer.at_least(ring * row_step + SLACK);
+        Planar { planes: self, view: input.clone(), data, row_step, plane_step, ring, there: 0..0 }
+    }
+
+    fn ready_row(&self, input: &View<'_>, row: usize, plane_step: usize, into: &mut [u8]) {
+        let (columns, [needed_rows, needed_columns]) = (self.size[1], &self.needed);
         let start = (needed_columns.start as isize - self.origin[1]).clamp(0, columns as isize) as usize;
         let end = (needed_columns.end as isize - self.origin[1]).clamp(start as isize, columns as isize) as usize;
-        for (r, row) in data[..rows * row_step].chunks_exact_mut(row_step).enumerate() {
-            let y = self.origin[0] + r as isize;
-            let there = y >= 0 && needed_rows.contains(&(y as usize)) && end > start;
-            let (start, end) = if there { (start, end) } else { (0, 0) };
-            self.fill(row, 0..start, plane_step);
-            if end > start {
-                let from = input.pixels(y as usize, (self.origin[1] + start as isize) as usize, end - start);
-                self.copy(from, row, start, plane_step);
-            }
-            self.fill(row, end..columns, plane_step);
-            if self.signed {
-                row.iter_mut().for_each(|b| *b ^= 0x80);
-            }
+        let y = self.origin[0] + row as isize;
+        let there = y >= 0 && needed_rows.contains(&(y as usize)) && end > start;
+        let (start, end) = if there { (start, end) } else { (0, 0) };
+        self.fill(into, 0..start, plane_step);
+        if end > start {
+            let from = input.pixels(y as usize, (self.origin[1] + start as isize) as usize, end - start);
+            self.copy(from, into, start, plane_step);
         }
-        Planar { data, row_step, plane_step, filters: self.filters }
+        self.fill(into, end..columns, plane_step);
+        if self.signed {
+            into.iter_mut().for_each(|b| *b ^= 0x80);
+        }
     }
 
     /// Columns of padding.

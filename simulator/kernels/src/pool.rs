@@ -4,7 +4,7 @@ use crate::ending::Ending;
 use crate::finish::Activation;
 use crate::isa::{BLOCK, Terms, Windows};
 use crate::layer::Scratch;
-use crate::operator::{Context, Input, at_least};
+use crate::operator::{Context, Input};
 use crate::{Layer, Output, Pool};
 
 /// Bytes of finished rows that are held at once, about.
@@ -58,7 +58,7 @@ impl Layer {
     /// Maxima of outputs, where the end of the layer keeps their order: bytes instead of sums.
     pub(crate) fn run_max_of_outputs(
         &self,
-        input: Input<'_>,
+        mut input: Input<'_>,
         scratch: &mut Scratch,
         output: &mut [u8],
         window: Window,
@@ -81,7 +81,7 @@ impl Layer {
             let made = window.under(0, band.start, conv[0]).start..window.under(0, band.end - 1, conv[0]).end;
             let finished = rows.at_least(made.len() * row_len);
             let mut bytes = Output::Bytes(finished);
-            self.operator.outputs(&self.context, &self.ending, input, made.clone(), room, (&mut bytes, 0));
+            self.operator.outputs(&self.context, &self.ending, &mut input, made.clone(), room, (&mut bytes, 0));
             let finished = rows.at_least(made.len() * row_len);
             for at in band {
                 let out = &mut output[(at - self.tile.rows.start) * out_len..][..out_len];
@@ -97,20 +97,20 @@ impl Layer {
     }
 
     /// Maxima of sums.
-    pub(crate) fn run_max(&self, input: Input<'_>, scratch: &mut Scratch, output: &mut Output<'_>, window: Window) {
+    pub(crate) fn run_max(&self, mut input: Input<'_>, scratch: &mut Scratch, output: &mut Output<'_>, window: Window) {
         let width = self.operator.width();
         let (conv, columns) = (self.context.geometry.conv, &self.context.conv[1]);
         let row_len = columns.len() * width;
         let Scratch { room, pooled, .. } = scratch;
         let mut rows = std::mem::take(&mut room.sums);
-        let pooled = at_least(pooled, self.tile.columns.len() * width);
+        let pooled = pooled.at_least(self.tile.columns.len() * width);
         let filters = self.tile.filters.len();
         let out_len = self.tile.columns.len() * filters;
         for (i, at) in self.tile.rows.clone().enumerate() {
             pooled.fill(i32::MIN);
             let under = window.under(0, at, conv[0]);
-            let sums = at_least(&mut rows, under.len() * row_len);
-            self.operator.sums(&self.context, input, under, room, sums);
+            let sums = rows.at_least(under.len() * row_len);
+            self.operator.sums(&self.context, &mut input, under, room, sums);
             for row in sums.chunks_exact(row_len) {
                 for (pooled, column) in pooled.chunks_exact_mut(width).zip(self.tile.columns.clone()) {
                     let under = window.under(1, column, conv[1]);
@@ -126,7 +126,7 @@ impl Layer {
     }
 
     /// The sum over the map, of activated values or before the activation.
-    pub(crate) fn run_global(&self, input: Input<'_>, scratch: &mut Scratch, output: &mut Output<'_>, after: bool) {
+    pub(crate) fn run_global(&self, mut input: Input<'_>, scratch: &mut Scratch, output: &mut Output<'_>, after: bool) {
         let (filters, width) = (self.tile.filters.len(), self.operator.width());
         let finisher = self.ending.finisher();
         let conv = self.context.conv[0].clone();
@@ -135,14 +135,14 @@ impl Layer {
         let at_once = self.operator.rows_of_sums(&self.context).max(needed).min(conv.len());
         let Scratch { room, totals, .. } = scratch;
         let mut held = std::mem::take(&mut room.sums);
-        let narrow = at_least(&mut totals.narrow, filters);
-        let wide = at_least(&mut totals.wide, filters);
+        let narrow = totals.narrow.at_least(filters);
+        let wide = totals.wide.at_least(filters);
         narrow.fill(0);
         wide.fill(0);
         for y in conv.clone().step_by(at_once) {
             let rows = y..conv.end.min(y + at_once);
-            let sums = at_least(&mut held, rows.len() * self.context.conv[1].len() * width);
-            self.operator.sums(&self.context, input, rows, room, sums);
+            let sums = held.at_least(rows.len() * self.context.conv[1].len() * width);
+            self.operator.sums(&self.context, &mut input, rows, room, sums);
             if let Some(terms) = &self.terms {
                 self.context.kernels.totals(sums, width, terms, 0..filters, narrow);
                 continue;

@@ -2,61 +2,7 @@
 
 use std::ops::Range;
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
 use crate::RunError;
-
-/// Bytes that begin where a cache line does: vectors and tiles of lines that lie across two take twice as long to load.
-#[derive(Clone, Debug, Default)]
-pub struct Bytes {
-    lines: Vec<Line>,
-    len: usize,
-}
-
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-impl Bytes {
-    /// Makes it `len` long; what is in it is of no meaning.
-    pub fn resize(&mut self, len: usize) {
-        let lines = len.div_ceil(64);
-        if self.lines.len() < lines {
-            self.lines.resize(lines, Line([0; 64]));
-        }
-        self.len = len;
-    }
-
-    /// At least `len`, of which the first are given.
-    pub(crate) fn at_least(&mut self, len: usize) -> &mut [u8] {
-        if self.len < len {
-            self.resize(len);
-        }
-        &mut self[..len]
-    }
-}
-
-impl PartialEq for Bytes {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl Eq for Bytes {}
-
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.lines.as_bytes()[..self.len]
-    }
-}
-
-impl std::ops::DerefMut for Bytes {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.lines.as_mut_bytes()[..self.len]
-    }
-}
 
 /// A window of rows and columns of a layer's input, all channels, one byte per element, of one sample or several.
 #[derive(Clone, Debug)]

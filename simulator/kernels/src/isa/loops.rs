@@ -10,10 +10,10 @@ fn affine_of(sum: i32, low: i32, high: i32, m: i32, add: i32, k: i32, (least, mo
     scaled.max(least).min(most) as u8
 }
 
-/// Bounds of a byte.
+/// Where results saturate.
 #[inline(always)]
-fn byte(signed: bool) -> (i32, i32) {
-    if signed { (i8::MIN.into(), i8::MAX.into()) } else { (0, u8::MAX.into()) }
+fn bounds(end: &Affine) -> (i32, i32) {
+    if end.signed { (i8::MIN.into(), i8::MAX.into()) } else { (0, end.ceiling.into()) }
 }
 
 /// Sums to bytes, all filters of a position in turn.
@@ -29,7 +29,7 @@ pub(super) fn affine(
     let len = filters.len();
     let (low, high) = (&affine.low[filters.clone()], &affine.high[filters.clone()]);
     let (m, add, k) = (&affine.m[filters.clone()], &affine.add[filters.clone()], &affine.k[filters]);
-    let bounds = byte(affine.signed);
+    let bounds = bounds(affine);
     for (sums, out) in sums.chunks_exact(step).zip(out.chunks_mut(out_step)) {
         let (sums, out) = (&sums[..len], &mut out[..len]);
         for i in 0..len {
@@ -154,7 +154,7 @@ fn chunk(x: &[&[u8]], w: &Taps, first: usize, sums: &mut [i32; CHUNK]) {
 #[inline(always)]
 pub(super) fn depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]) {
     let mut sums = [0; CHUNK];
-    let bounds = byte(end.plain.signed);
+    let bounds = bounds(&end.plain);
     for (i, out) in out.chunks_mut(CHUNK).enumerate() {
         let at = i * CHUNK % w.period();
         chunk(x, w, i * CHUNK, &mut sums);

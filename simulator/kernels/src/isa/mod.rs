@@ -27,6 +27,8 @@ mod avxvnni;
 use std::fmt::Debug;
 use std::ops::Range;
 
+use crate::Aligned;
+
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use amx::Amx;
 #[cfg(target_arch = "x86_64")]
@@ -46,17 +48,19 @@ pub use taps::{CHUNK, Taps, TapsEnd};
 #[derive(Clone, Debug, Default)]
 pub struct Affine {
     /// Sums below give what this one gives.
-    pub low: Vec<i32>,
+    pub low: Aligned<i32>,
     /// Sums above give what this one gives.
-    pub high: Vec<i32>,
+    pub high: Aligned<i32>,
     /// Factor.
-    pub m: Vec<i32>,
+    pub m: Aligned<i32>,
     /// Bias times factor, and half of what is shifted out.
-    pub add: Vec<i32>,
+    pub add: Aligned<i32>,
     /// Right shift, 0..=31.
-    pub k: Vec<i32>,
-    /// Whether results are signed bytes.
+    pub k: Aligned<i32>,
+    /// Whether results saturate as signed bytes.
     pub signed: bool,
+    /// Where others saturate.
+    pub ceiling: u8,
     /// Whether sums come near the limits at all: where they do not, nothing is changed by leaving them out.
     pub limited: bool,
 }
@@ -66,11 +70,11 @@ pub struct Affine {
 #[derive(Clone, Debug, Default)]
 pub struct Slope {
     /// Factor.
-    pub a: Vec<f32>,
+    pub a: Aligned<f32>,
     /// Added.
-    pub b: Vec<f32>,
+    pub b: Aligned<f32>,
     /// Largest result.
-    pub ceiling: Vec<f32>,
+    pub ceiling: Aligned<f32>,
 }
 
 /// The same as [`Affine`] in 64 bits, and the result between two limits, for scales and steps that 32 do not hold. Shifted products fit
@@ -78,19 +82,19 @@ pub struct Slope {
 #[derive(Clone, Debug, Default)]
 pub struct Wide {
     /// Sums below give what this one gives.
-    pub low: Vec<i32>,
+    pub low: Aligned<i32>,
     /// Sums above give what this one gives.
-    pub high: Vec<i32>,
+    pub high: Aligned<i32>,
     /// Factor.
-    pub m: Vec<i32>,
+    pub m: Aligned<i32>,
     /// Bias times factor, and half of what is shifted out.
-    pub add: Vec<i64>,
+    pub add: Aligned<i64>,
     /// Right shift, 0..=48.
-    pub k: Vec<i64>,
+    pub k: Aligned<i64>,
     /// Least result.
-    pub floor: Vec<i32>,
+    pub floor: Aligned<i32>,
     /// Largest result.
-    pub ceiling: Vec<i32>,
+    pub ceiling: Aligned<i32>,
 }
 
 /// One of them.

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use super::End;
+use crate::Aligned;
+
 /// Filters of a block: one register of 32-bit sums on the widest machine.
 pub const BLOCK: usize = 16;
 
@@ -58,7 +61,7 @@ impl Packed {
 
     /// What sums start with, by filter, where every input byte is larger than its value by `offset`. Arithmetic is
     /// modulo 2^32, as that of the sums.
-    pub fn start(&self, offset: i32) -> Vec<i32> {
+    pub fn start(&self, offset: i32) -> Aligned<i32> {
         self.sums.iter().map(|s| s.wrapping_mul(offset).wrapping_neg()).collect()
     }
 
@@ -116,6 +119,14 @@ impl Panel<'_> {
         let position = (self.rows - 1) * self.row_step + (self.count - 1) * self.step;
         let last = position + (w.runs - 1) * self.run_step + w.quads * 4;
         assert!(last <= self.data.len(), "{last} input bytes are needed, {} are there", self.data.len());
+    }
+
+    /// The same, and whether every filter has a start and an end and every output a place.
+    pub(super) fn check_ended(&self, w: &Packed, start: &[i32], end: End<'_>, out: &[u8]) {
+        self.check_inputs(w);
+        let elements = self.count * self.rows * w.filters;
+        assert!(out.len() >= elements, "{elements} outputs are made, there is room for {}", out.len());
+        assert!(start.len() == w.width() && end.width() >= w.width(), "a start and an end for every filter");
     }
 
     /// The same, and whether every sum has a place. `out_step` is how far apart the sums of two positions are.

@@ -2,6 +2,7 @@
 
 use super::Affine;
 use super::pack::Line;
+use crate::Aligned;
 
 /// Elements of a chunk: a register of bytes on the widest machine.
 pub const CHUNK: usize = 64;
@@ -22,8 +23,8 @@ pub struct Taps {
     plain: Vec<i8>,
     /// (chunk, quad of taps, register).
     quads: Vec<Line>,
-    start: Vec<i32>,
-    lanes: Vec<i32>,
+    start: Aligned<i32>,
+    lanes: Aligned<i32>,
 }
 
 /// What follows a depthwise sum, by element.
@@ -68,7 +69,7 @@ impl Taps {
             }
         }
         let sum = |i: usize| (0..taps).map(|t| i32::from(weight(i, t))).fold(0, i32::wrapping_add);
-        let start: Vec<i32> = (0..period).map(|i| sum(i).wrapping_mul(-offset)).collect();
+        let start: Aligned<i32> = (0..period).map(|i| sum(i).wrapping_mul(-offset)).collect();
         let lanes = (0..period).map(|i| start[element(i)]).collect();
         Self { taps, period, plain, quads, start, lanes }
     }
@@ -94,6 +95,7 @@ impl Taps {
                 add: order(&affine.add),
                 k: order(&affine.k),
                 signed: affine.signed,
+                ceiling: affine.ceiling,
                 limited: affine.limited,
             }
         };

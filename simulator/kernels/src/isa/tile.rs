@@ -48,14 +48,13 @@ pub(super) struct Tile {
     pub out_step: usize,
 }
 
-/// Computes `P` positions and `N` registers of filters.
+/// The sums of `P` positions and `N` registers of filters.
 ///
 /// # Safety
 /// The machine has the instructions of `L`. For p < P, run r and quad q: bytes `x + p * step + r * run_step + 4 * q` and
-/// the three behind are readable; `w` has the lines of all blocks of N registers; `start` and each of `out + p * out_step`
-/// have a place for every filter of them.
+/// the three behind are readable; `w` has the lines of all blocks of N registers, `start` a place for every filter of them.
 #[inline(always)]
-pub(super) unsafe fn tile<L: Lanes, const P: usize, const N: usize>(t: &Tile) {
+pub(super) unsafe fn sums<L: Lanes, const P: usize, const N: usize>(t: &Tile) -> [[L::Sums; N]; P] {
     let per = BLOCK / L::PER_BLOCK;
     let block_lines = t.runs * t.quads;
     // SAFETY: all of it is the caller's promise, restated in the module above each access.
@@ -79,6 +78,20 @@ pub(super) unsafe fn tile<L: Lanes, const P: usize, const N: usize>(t: &Tile) {
             x = x.map(|x| x.wrapping_add(t.run_step));
             w = w.map(|w| w.wrapping_add(t.quads * 4 * BLOCK));
         }
+        sums
+    }
+}
+
+/// The same, stored.
+///
+/// # Safety
+/// As [`sums`]; each of `out + p * out_step` has a place for every filter.
+#[inline(always)]
+pub(super) unsafe fn tile<L: Lanes, const P: usize, const N: usize>(t: &Tile) {
+    let per = BLOCK / L::PER_BLOCK;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sums = sums::<L, P, N>(t);
         for (p, sums) in sums.iter().enumerate() {
             for (n, &sums) in sums.iter().enumerate() {
                 L::store(sums, t.out.add(p * t.out_step + n * per));

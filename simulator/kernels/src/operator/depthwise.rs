@@ -75,27 +75,29 @@ impl Depthwise {
     }
 
     /// What the taps meet in row `y` of the convolution.
-    fn taps<'a>(&self, context: &Context, input: Planar<'a>, y: usize) -> Rows<'a> {
+    fn taps<'a>(&self, context: &Context, input: &'a mut Planar<'_>, y: usize) -> Rows<'a> {
         let top = (y - context.conv[0].start) * context.geometry.stride[0];
         let [rows, across] = self.kernel;
+        input.meet(top..top + rows);
+        let input = &*input;
         let taps = (0..rows).flat_map(|r| (0..across).map(move |t| (r, t)));
         taps.map(|(r, t)| self.tap(context, input, top + r, t)).collect()
     }
 
     /// What tap `t` of a row of the kernel meets in a row of the input.
-    fn tap<'a>(&self, context: &Context, input: Planar<'a>, row: usize, t: usize) -> &'a [u8] {
+    fn tap<'a>(&self, context: &Context, input: &'a Planar<'_>, row: usize, t: usize) -> &'a [u8] {
         let stride = context.geometry.stride[1];
         if self.temporal { input.from(row, t, 0) } else { input.from(row, t % stride, t / stride) }
     }
 
     /// Row `y`, (column, filter).
-    pub(super) fn sums(&self, context: &Context, input: Planar<'_>, y: usize, sums: &mut [i32]) {
+    pub(super) fn sums(&self, context: &Context, input: &mut Planar<'_>, y: usize, sums: &mut [i32]) {
         let len = context.conv[1].len() * self.filters.len();
         context.kernels.depthwise_sums(self.taps(context, input, y).as_slice(), &self.taps, &mut sums[..len]);
     }
 
     /// Rows from `y` on, ended, until the output is full; false where there is no end.
-    pub(super) fn bytes(&self, context: &Context, input: Planar<'_>, y: usize, out: &mut [u8]) -> bool {
+    pub(super) fn bytes(&self, context: &Context, input: &mut Planar<'_>, y: usize, out: &mut [u8]) -> bool {
         let Some(end) = &self.end else { return false };
         let row_len = context.conv[1].len() * self.filters.len();
         for (y, out) in (y..).step_by(2).zip(out.chunks_mut(2 * row_len)) {
@@ -110,9 +112,11 @@ impl Depthwise {
     }
 
     /// Rows `y` and the next, where kernels have a way to make them at once; else false.
-    fn two_rows(&self, context: &Context, input: Planar<'_>, y: usize, end: &TapsEnd, out: &mut [u8]) -> bool {
+    fn two_rows(&self, context: &Context, input: &mut Planar<'_>, y: usize, end: &TapsEnd, out: &mut [u8]) -> bool {
         let Some(Two([first, second])) = &self.two else { return false };
         let top = y - context.conv[0].start;
+        input.meet(top..top + Two::ROWS);
+        let input = &*input;
         let taps = (0..self.kernel[1]).flat_map(|t| (0..Two::ROWS).map(move |r| (r, t)));
         let rows: Rows<'_> = taps.map(|(r, t)| self.tap(context, input, top + r, t)).collect();
         let (above, below) = out.split_at_mut(out.len() / 2);

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Context, Room, SUMS, at_least};
+use super::{Context, Room, SUMS};
 use crate::ending::Ending;
 use crate::isa::{BLOCK, Packed, Panel};
 use crate::stage::Staged;
-use crate::{Geometry, Output};
+use crate::{Aligned, Geometry, Output};
 
 /// Blocks of filters whose sums are made together, of many positions.
 const BLOCKS: usize = 2;
@@ -25,7 +25,7 @@ pub(crate) struct Matrix {
 struct Phase {
     kernel: [usize; 2],
     packed: Packed,
-    start: Vec<i32>,
+    start: Aligned<i32>,
 }
 
 impl Phase {
@@ -131,7 +131,7 @@ impl Matrix {
         let positions = panel.rows * panel.count;
         let (blocks, filters) = (self.width() / BLOCK, self.phases[0].packed.filters());
         let at_once = (SUMS / (positions * BLOCK).max(1)).max(BLOCKS).next_multiple_of(BLOCKS);
-        let sums = at_least(&mut room.sums, positions * at_once.min(blocks) * BLOCK);
+        let sums = room.sums.at_least(positions * at_once.min(blocks) * BLOCK);
         for first in (0..blocks).step_by(at_once) {
             let some = first..blocks.min(first + at_once);
             let step = some.len() * BLOCK;

@@ -11,7 +11,7 @@ use crate::ending::Ending;
 use crate::isa::{BLOCK, Kernels};
 use crate::planes::{Planar, Planes};
 use crate::stage::{Stage, Staged};
-use crate::{Bytes, Geometry, Kind, Output, PrepareError, Tile, View, Weights};
+use crate::{Aligned, Bytes, Geometry, Kind, Output, PrepareError, Tile, View, Weights};
 
 use depthwise::Depthwise;
 use matrix::Matrix;
@@ -24,18 +24,10 @@ pub(crate) const SUMS: usize = 8192;
 /// Room for intermediate values; grows to what a layer needs and stays.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    pub(crate) sums: Vec<i32>,
-    pub(crate) middle: Vec<i32>,
+    pub(crate) sums: Aligned<i32>,
+    pub(crate) middle: Aligned<i32>,
     pub(crate) panel: Bytes,
-    pub(crate) high: Vec<i32>,
-}
-
-/// A vector with at least `len` elements, of which the first `len` are given.
-pub(crate) fn at_least<T: Clone + Default>(vector: &mut Vec<T>, len: usize) -> &mut [T] {
-    if vector.len() < len {
-        vector.resize(len, T::default());
-    }
-    &mut vector[..len]
+    pub(crate) high: Aligned<i32>,
 }
 
 /// How a layer's input gets ready.
@@ -46,14 +38,14 @@ pub(crate) enum Ready {
 }
 
 /// A layer's input that is ready.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Input<'a> {
     Staged(Staged<'a>),
     Planar(Planar<'a>),
 }
 
 impl Ready {
-    pub(crate) fn input<'a>(&self, view: &View<'a>, kernels: &dyn Kernels, buffer: &'a mut Bytes) -> Input<'a> {
+    pub(crate) fn input<'a>(&'a self, view: &View<'a>, kernels: &dyn Kernels, buffer: &'a mut Bytes) -> Input<'a> {
         match self {
             Ready::Stage(stage) => Input::Staged(stage.ready(view, kernels, buffer)),
             Ready::Planes(planes) => Input::Planar(planes.ready(view, buffer)),
@@ -224,7 +216,7 @@ impl Operator {
     pub(crate) fn sums(
         &self,
         context: &Context,
-        input: Input<'_>,
+        input: &mut Input<'_>,
         rows: Range<usize>,
         room: &mut Room,
         sums: &mut [i32],
@@ -233,16 +225,17 @@ impl Operator {
         let row_len = context.conv[1].len() * width;
         match (self, input) {
             (Operator::Matrix(matrix), Input::Staged(input)) if context.transposed => {
-                rows.zip(sums.chunks_mut(row_len)).for_each(|(y, sums)| matrix.transposed_row(context, input, y, sums));
+                rows.zip(sums.chunks_mut(row_len))
+                    .for_each(|(y, sums)| matrix.transposed_row(context, *input, y, sums));
             }
             (Operator::Matrix(matrix), Input::Staged(input)) => {
-                matrix.multiply(context, &matrix.panel(context, input, rows), 0..width / BLOCK, sums, width);
+                matrix.multiply(context, &matrix.panel(context, *input, rows), 0..width / BLOCK, sums, width);
             }
             (Operator::Depthwise(depthwise), Input::Planar(input)) => {
                 rows.zip(sums.chunks_mut(row_len)).for_each(|(y, sums)| depthwise.sums(context, input, y, sums));
             }
             (Operator::Spread(spread), Input::Staged(input)) => {
-                rows.zip(sums.chunks_mut(row_len)).for_each(|(y, sums)| spread.row(context, input, y, sums));
+                rows.zip(sums.chunks_mut(row_len)).for_each(|(y, sums)| spread.row(context, *input, y, sums));
             }
             (Operator::Separable(separable), Input::Planar(input)) => {
                 rows.zip(sums.chunks_mut(row_len)).for_each(|(y, sums)| separable.row(context, input, y, room, sums));
@@ -262,7 +255,7 @@ impl Operator {
         &self,
         context: &Context,
         ending: &Ending,
-        input: Input<'_>,
+        input: &mut Input<'_>,
         rows: Range<usize>,
         room: &mut Room,
         (output, start): (&mut Output<'_>, usize),
@@ -270,19 +263,20 @@ impl Operator {
         let columns = context.conv[1].len();
         let filters = ending.finisher().parts().0;
         let row_len = columns * filters;
-        if let (Operator::Matrix(matrix), Input::Staged(input), false) = (self, input, context.transposed) {
-            if matrix.ended(context, ending, &matrix.panel(context, input, rows.clone()), output, start) {
+        if let (Operator::Matrix(matrix), Input::Staged(input), false) = (self, &mut *input, context.transposed) {
+            if matrix.ended(context, ending, &matrix.panel(context, *input, rows.clone()), output, start) {
                 return;
             }
             let at_once = (matrix.positions() / columns).max(1);
             for y in rows.clone().step_by(at_once) {
                 let band = y..rows.end.min(y + at_once);
-                let panel = matrix.panel(context, input, band);
+                let panel = matrix.panel(context, *input, band);
                 matrix.outputs(context, ending, &panel, room, output, start + (y - rows.start) * row_len);
             }
             return;
         }
-        if let (Operator::Depthwise(depthwise), Input::Planar(input), Output::Bytes(out)) = (self, input, &mut *output)
+        if let (Operator::Depthwise(depthwise), Input::Planar(input), Output::Bytes(out)) =
+            (self, &mut *input, &mut *output)
             && depthwise.bytes(context, input, rows.start, &mut out[start..][..rows.len() * row_len])
         {
             return;
@@ -292,7 +286,7 @@ impl Operator {
         let mut sums = std::mem::take(&mut room.sums);
         for y in rows.clone().step_by(at_once) {
             let band = y..rows.end.min(y + at_once);
-            let sums = at_least(&mut sums, band.len() * columns * width);
+            let sums = sums.at_least(band.len() * columns * width);
             self.sums(context, input, band, room, sums);
             ending.emit(context.kernels, (sums, width), 0..filters, output, start + (y - rows.start) * row_len);
         }

@@ -1,7 +1,8 @@
 //! Depthwise, then 1x1 over the raw sums (Akida 1.0).
 
 use super::depthwise::Depthwise;
-use super::{Context, Room, at_least};
+use super::{Context, Room};
+use crate::Aligned;
 use crate::isa::{BLOCK, Packed, Panel};
 use crate::planes::{Planar, Planes};
 
@@ -11,9 +12,9 @@ pub(crate) struct Separable {
     pointwise: Packed,
     channels: usize,
     /// Starts for bytes that are larger by 128.
-    signed: Vec<i32>,
+    signed: Aligned<i32>,
     /// Starts for bytes as they are.
-    plain: Vec<i32>,
+    plain: Aligned<i32>,
     /// Whether depthwise sums fit a signed byte.
     narrow: bool,
 }
@@ -38,10 +39,10 @@ impl Separable {
         self.depthwise.planes(context, pad_pixel)
     }
 
-    pub(super) fn row(&self, context: &Context, input: Planar<'_>, y: usize, room: &mut Room, sums: &mut [i32]) {
+    pub(super) fn row(&self, context: &Context, input: &mut Planar<'_>, y: usize, room: &mut Room, sums: &mut [i32]) {
         let Room { middle, panel, high, .. } = room;
         let (columns, channels, width) = (context.conv[1].len(), self.channels, self.width());
-        let middle = at_least(middle, columns * channels);
+        let middle = middle.at_least(columns * channels);
         self.depthwise.sums(context, input, y, middle);
         let step = channels.next_multiple_of(4);
         let mut multiply = |byte: &dyn Fn(&mut [u8], &[i32]), start: &[i32], out: &mut [i32]| {
@@ -59,7 +60,7 @@ impl Separable {
             return multiply(&each(|m| (m + 128) as u8), &self.signed, sums);
         }
         // m = 256 * high + low: low is unsigned, high signed.
-        let high = at_least(high, columns * width);
+        let high = high.at_least(columns * width);
         multiply(&each(|m| ((m >> 8) + 128) as u8), &self.signed, high);
         multiply(&each(|m| m as u8), &self.plain, sums);
         sums.iter_mut().zip(high).for_each(|(s, h)| *s = s.wrapping_add(*h << 8));

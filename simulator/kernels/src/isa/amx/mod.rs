@@ -103,12 +103,9 @@ impl Kernels for Amx {
     fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) -> bool {
         let x = x.joined();
         if x.count < FEWEST || x.rows == 0 || w.runs() == 0 {
-            return false;
+            return self.others.ended(&x, w, start, end, out);
         }
-        x.check_inputs(w);
-        let elements = x.count * x.rows * w.filters();
-        assert!(out.len() >= elements, "{elements} outputs are made, there is room for {}", out.len());
-        assert!(start.len() == w.width() && end.width() >= w.width(), "a start and an end for every filter");
+        x.check_ended(w, start, end, out);
         // SAFETY: a value of this type exists only where there are tiles and AVX-512; panel, starts, end and output are checked.
         unsafe {
             ended::ended(&x, w, start, end, out);

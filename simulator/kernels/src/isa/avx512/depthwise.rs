@@ -3,8 +3,9 @@
 
 use std::arch::x86_64::*;
 
+use super::super::pack::Line;
 use super::super::{Affine, BLOCK, CHUNK, Taps, TapsEnd};
-use super::ends::Line;
+use super::ends::packed;
 
 /// Where the rows of a quad of taps begin. Behind the last tap there are weights of 0 for whatever is read.
 fn quad(x: &[&[u8]], quad: usize) -> [*const u8; 4] {
@@ -31,18 +32,62 @@ unsafe fn shuffled(rows: [*const u8; 4]) -> [__m512i; 4] {
     }
 }
 
-/// Ends the sums of a chunk and packs them, which undoes what shuffling did to the order of filters.
-///
-/// # Safety
-/// The machine has AVX-512 VNNI; the chunk at `place` has an end.
-#[inline(always)]
-unsafe fn ended<const LIMITED: bool>(sums: [__m512i; 4], end: &Affine, place: usize) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let y: [__m512i; 4] =
-            std::array::from_fn(|j| Line::<false, LIMITED>::load(end, place + j * BLOCK).scaled(sums[j]));
-        let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
-        if end.signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) }
+/// What an [`Affine`] end has, found once: stores of bytes might change where vectors are, for all that a compiler knows.
+#[derive(Clone, Copy)]
+struct Ends {
+    low: *const i32,
+    high: *const i32,
+    m: *const i32,
+    add: *const i32,
+    k: *const i32,
+    ceiling: __m512i,
+}
+
+impl Ends {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn of(end: &Affine) -> Self {
+        Self {
+            low: end.low.as_ptr(),
+            high: end.high.as_ptr(),
+            m: end.m.as_ptr(),
+            add: end.add.as_ptr(),
+            k: end.k.as_ptr(),
+            ceiling: _mm512_set1_epi8(end.ceiling.cast_signed()),
+        }
+    }
+
+    /// Ends the sums of a chunk and packs them, which undoes what shuffling did to the order of filters.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 VNNI; the chunk at `place` has an end.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn chunk<const LIMITED: bool, const SIGNED: bool>(self, sums: [__m512i; 4], place: usize) -> __m512i {
+        // SAFETY: the caller's promise.
+        let of = |from: *const i32, j: usize| unsafe { _mm512_load_si512(from.add(place + j * BLOCK).cast()) };
+        let mut y = sums;
+        for (j, y) in y.iter_mut().enumerate() {
+            if LIMITED {
+                *y = _mm512_min_epi32(_mm512_max_epi32(*y, of(self.low, j)), of(self.high, j));
+            }
+            let product = _mm512_add_epi32(_mm512_mullo_epi32(*y, of(self.m, j)), of(self.add, j));
+            *y = _mm512_srav_epi32(product, of(self.k, j));
+        }
+        packed(y, SIGNED, self.ceiling)
+    }
+}
+
+/// Where starts and weights of a kernel are, for the same reason.
+#[derive(Clone, Copy)]
+struct Kernel {
+    starts: *const i32,
+    weights: *const Line,
+}
+
+impl Kernel {
+    fn of(taps: &Taps) -> Self {
+        Self { starts: taps.lanes().as_ptr(), weights: taps.quads().as_ptr() }
     }
 }
 
@@ -53,20 +98,20 @@ unsafe fn ended<const LIMITED: bool>(sums: [__m512i; 4], end: &Affine, place: us
 #[inline(always)]
 unsafe fn chunk<const N: usize>(
     (quads, quad): (usize, impl Fn(usize) -> [*const u8; 4]),
-    w: [&Taps; N],
+    w: [Kernel; N],
     at: usize,
     place: usize,
 ) -> [[__m512i; 4]; N] {
     // SAFETY: the caller's promise; weights and starts have four registers for each chunk of the period (and quad).
     unsafe {
         let mut sums: [[__m512i; 4]; N] =
-            w.map(|w| std::array::from_fn(|j| _mm512_loadu_si512(w.lanes().as_ptr().add(place + j * BLOCK).cast())));
-        let weights = w.map(|w| w.quads().as_ptr().add(place / CHUNK * quads * 4));
+            w.map(|w| std::array::from_fn(|j| _mm512_load_si512(w.starts.add(place + j * BLOCK).cast())));
+        let weights = w.map(|w| w.weights.add(place / CHUNK * quads * 4));
         for q in 0..quads {
             let quads = shuffled(quad(q).map(|row| row.add(at)));
             for n in 0..N {
                 for j in 0..4 {
-                    let w = _mm512_loadu_si512(weights[n].add(q * 4 + j).cast());
+                    let w = _mm512_load_si512(weights[n].add(q * 4 + j).cast());
                     sums[n][j] = _mm512_dpbusd_epi32(sums[n][j], quads[j], w);
                 }
             }
@@ -85,6 +130,7 @@ pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &Tap
     assert!(w.iter().all(|w| w.period() == period) && end.lanes.low.len() == period, "an end for every element");
     assert!(out.iter().all(|out| out.len() == len), "rows of one length");
     let out = (out.map(|out| out.as_mut_ptr()), len);
+    let w = (w.map(Kernel::of), period);
     // SAFETY: the caller's promise.
     unsafe {
         match x.len().div_ceil(4) {
@@ -96,14 +142,21 @@ pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &Tap
                     && len.is_multiple_of(period)
                     && rows[1] == rows[0].map(next)
                     && rows[2] == rows[1].map(next);
-                match end.lanes.limited {
-                    false if slide => sliding::<N, false>(rows, w, &end.lanes, out),
-                    true if slide => sliding::<N, true>(rows, w, &end.lanes, out),
-                    false => depthwise_by::<N, false>((3, |q| rows[q]), w, &end.lanes, out),
-                    true => depthwise_by::<N, true>((3, |q| rows[q]), w, &end.lanes, out),
+                let ends = Ends::of(&end.lanes);
+                match (slide, end.lanes.limited, end.lanes.signed) {
+                    (true, false, false) => sliding::<N, false, false>(rows, w, ends, out),
+                    (true, false, true) => sliding::<N, false, true>(rows, w, ends, out),
+                    (true, true, false) => sliding::<N, true, false>(rows, w, ends, out),
+                    (true, true, true) => sliding::<N, true, true>(rows, w, ends, out),
+                    (false, false, false) => depthwise_by::<N, false, false>((3, |q| rows[q]), w, ends, out),
+                    (false, true, false) => depthwise_by::<N, true, false>((3, |q| rows[q]), w, ends, out),
+                    (false, _, true) => depthwise_by::<N, true, true>((3, |q| rows[q]), w, ends, out),
                 }
             }
-            quads => depthwise_by::<N, true>((quads, |q| quad(x, q)), w, &end.lanes, out),
+            quads => match end.lanes.signed {
+                false => depthwise_by::<N, true, false>((quads, |q| quad(x, q)), w, Ends::of(&end.lanes), out),
+                true => depthwise_by::<N, true, true>((quads, |q| quad(x, q)), w, Ends::of(&end.lanes), out),
+            },
         }
     }
 }
@@ -114,31 +167,30 @@ pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &Tap
 /// # Safety
 /// Rows have whole chunks for every element of the outputs, which are whole periods; ends are as long as the weights' period.
 #[inline(always)]
-unsafe fn sliding<const N: usize, const LIMITED: bool>(
+unsafe fn sliding<const N: usize, const LIMITED: bool, const SIGNED: bool>(
     columns: [[*const u8; 4]; 3],
-    w: [&Taps; N],
-    end: &Affine,
+    (w, period): ([Kernel; N], usize),
+    ends: Ends,
     (out, len): ([*mut u8; N], usize),
 ) {
-    let period = w[0].period();
     for place in (0..period).step_by(CHUNK) {
         // SAFETY: the caller's promise; weights and starts have four registers for each chunk of the period and column.
         unsafe {
             let at = |column: [*const u8; 4], at: usize| shuffled(column.map(|row| row.add(at)));
-            let weights = w.map(|w| w.quads().as_ptr().add(place / CHUNK * 3 * 4));
-            let starts = w.map(|w| w.lanes().as_ptr().add(place));
+            let weights = w.map(|w| w.weights.add(place / CHUNK * 3 * 4));
+            let starts = w.map(|w| w.starts.add(place));
             let (mut first, mut second) = (at(columns[0], place), at(columns[1], place));
             for element in (place..len).step_by(period) {
                 let third = at(columns[2], element);
                 for n in 0..N {
-                    let mut sums = [0, 1, 2, 3].map(|j| _mm512_loadu_si512(starts[n].add(j * BLOCK).cast()));
+                    let mut sums = [0, 1, 2, 3].map(|j| _mm512_load_si512(starts[n].add(j * BLOCK).cast()));
                     for (q, quads) in [first, second, third].iter().enumerate() {
                         for j in 0..4 {
-                            let w = _mm512_loadu_si512(weights[n].add(q * 4 + j).cast());
+                            let w = _mm512_load_si512(weights[n].add(q * 4 + j).cast());
                             sums[j] = _mm512_dpbusd_epi32(sums[j], quads[j], w);
                         }
                     }
-                    _mm512_storeu_si512(out[n].add(element).cast(), ended::<LIMITED>(sums, end, place));
+                    _mm512_storeu_si512(out[n].add(element).cast(), ends.chunk::<LIMITED, SIGNED>(sums, place));
                 }
                 (first, second) = (second, third);
             }
@@ -149,10 +201,10 @@ unsafe fn sliding<const N: usize, const LIMITED: bool>(
 /// # Safety
 /// Rows of all quads have whole chunks for every element of the outputs; ends are as long as the weights' period.
 #[inline(always)]
-unsafe fn depthwise_by<const N: usize, const LIMITED: bool>(
+unsafe fn depthwise_by<const N: usize, const LIMITED: bool, const SIGNED: bool>(
     (quads, quad): (usize, impl Fn(usize) -> [*const u8; 4]),
-    w: [&Taps; N],
-    end: &Affine,
+    (w, period): ([Kernel; N], usize),
+    ends: Ends,
     (out, len): ([*mut u8; N], usize),
 ) {
     let mut place = 0;
@@ -160,7 +212,7 @@ unsafe fn depthwise_by<const N: usize, const LIMITED: bool>(
         // SAFETY: the caller's promise; places go round in the period. Stores are masked to what there is of the output.
         unsafe {
             for (sums, out) in chunk((quads, &quad), w, at, place).into_iter().zip(out) {
-                let bytes = ended::<LIMITED>(sums, end, place);
+                let bytes = ends.chunk::<LIMITED, SIGNED>(sums, place);
                 if len - at >= CHUNK {
                     _mm512_storeu_si512(out.add(at).cast(), bytes);
                 } else {
@@ -168,7 +220,7 @@ unsafe fn depthwise_by<const N: usize, const LIMITED: bool>(
                 }
             }
         }
-        place = if place + CHUNK == w[0].period() { 0 } else { place + CHUNK };
+        place = if place + CHUNK == period { 0 } else { place + CHUNK };
     }
 }
 
@@ -193,7 +245,7 @@ pub unsafe fn depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]) {
         let mut ordered = [0i32; CHUNK];
         // SAFETY: as above; lane l of register j has elements 16 * l + 4 * j .. of the chunk.
         unsafe {
-            let [sums] = chunk((x.len().div_ceil(4), |q| quad(x, q)), [w], i * CHUNK, i % chunks * CHUNK);
+            let [sums] = chunk((x.len().div_ceil(4), |q| quad(x, q)), [Kernel::of(w)], i * CHUNK, i % chunks * CHUNK);
             let at = ordered.as_mut_ptr();
             for (j, sums) in sums.into_iter().enumerate() {
                 _mm_storeu_si128(at.add(j * 4).cast(), _mm512_extracti32x4_epi32::<0>(sums));

@@ -24,6 +24,12 @@ pub trait Sixteen {
     /// # Safety
     /// The machine has AVX-512 VNNI.
     unsafe fn ended(&self, sums: __m512i) -> __m512i;
+
+    /// Where bytes without a sign saturate, in every place.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 VNNI.
+    unsafe fn ceiling(&self) -> __m512i;
 }
 
 /// Of an [`Affine`] end; whether limits of sums matter.
@@ -34,6 +40,7 @@ pub struct Line<const SIGNED: bool, const LIMITED: bool> {
     m: __m512i,
     add: __m512i,
     k: __m512i,
+    ceiling: __m512i,
 }
 
 impl<const SIGNED: bool, const LIMITED: bool> Line<SIGNED, LIMITED> {
@@ -46,7 +53,14 @@ impl<const SIGNED: bool, const LIMITED: bool> Line<SIGNED, LIMITED> {
     pub unsafe fn load(end: &Affine, at: usize) -> Self {
         // SAFETY: the caller's promise; all vectors of an ending have one length.
         let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
-        Self { low: load(&end.low), high: load(&end.high), m: load(&end.m), add: load(&end.add), k: load(&end.k) }
+        Self {
+            low: load(&end.low),
+            high: load(&end.high),
+            m: load(&end.m),
+            add: load(&end.add),
+            k: load(&end.k),
+            ceiling: _mm512_set1_epi8(end.ceiling.cast_signed()),
+        }
     }
 
     /// As [`Sixteen::ended`].
@@ -72,6 +86,11 @@ impl<const SIGNED: bool, const LIMITED: bool> Sixteen for Line<SIGNED, LIMITED> 
     unsafe fn ended(&self, sums: __m512i) -> __m512i {
         // SAFETY: the caller's promise.
         unsafe { self.scaled(sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn ceiling(&self) -> __m512i {
+        self.ceiling
     }
 }
 
@@ -102,22 +121,38 @@ impl Sixteen for Sloping {
             _mm512_cvttps_epi32(_mm512_min_ps(y, self.ceiling))
         }
     }
+
+    #[inline(always)]
+    unsafe fn ceiling(&self) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_set1_epi8(-1) }
+    }
 }
 
-/// Sixteen integers, saturating.
+/// Sixteen integers, saturating as signed bytes, or else between 0 and `ceiling`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn sixteen_bytes(y: __m512i, signed: bool) -> __m128i {
-    if signed { _mm512_cvtsepi32_epi8(y) } else { _mm512_cvtusepi32_epi8(_mm512_max_epi32(y, _mm512_setzero_si512())) }
+pub fn sixteen_bytes(y: __m512i, signed: bool, ceiling: __m512i) -> __m128i {
+    if signed {
+        return _mm512_cvtsepi32_epi8(y);
+    }
+    let bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(y, _mm512_setzero_si512()));
+    _mm_min_epu8(bytes, _mm512_castsi512_si128(ceiling))
 }
 
-/// Four times sixteen integers, saturating, one behind the other.
+/// Four times sixteen integers, saturating as those, packed: four of each in every lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn bytes(y: [__m512i; 4], signed: bool) -> __m512i {
+pub fn packed(y: [__m512i; 4], signed: bool, ceiling: __m512i) -> __m512i {
     let (low, high) = (_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3]));
-    let lanes = if signed { _mm512_packs_epi16(low, high) } else { _mm512_packus_epi16(low, high) };
-    // Packing leaves four of each in every lane.
+    if signed { _mm512_packs_epi16(low, high) } else { _mm512_min_epu8(_mm512_packus_epi16(low, high), ceiling) }
+}
+
+/// The same, one behind the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub fn bytes(y: [__m512i; 4], signed: bool, ceiling: __m512i) -> __m512i {
+    let lanes = packed(y, signed, ceiling);
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     _mm512_permutexvar_epi32(order, lanes)
 }
@@ -139,7 +174,7 @@ unsafe fn one_block<S: Sixteen>(
         while position + 4 <= positions {
             let y: [__m512i; 4] =
                 std::array::from_fn(|i| end.ended(_mm512_loadu_si512(from.add((position + i) * step).cast())));
-            let y = bytes(y, S::SIGNED);
+            let y = bytes(y, S::SIGNED, end.ceiling());
             let to = to.add(position * out_step);
             if out_step == BLOCK {
                 _mm512_storeu_si512(to.cast(), y);
@@ -153,7 +188,7 @@ unsafe fn one_block<S: Sixteen>(
         }
         while position < positions {
             let y = end.ended(_mm512_loadu_si512(from.add(position * step).cast()));
-            _mm_storeu_si128(to.add(position * out_step).cast(), sixteen_bytes(y, S::SIGNED));
+            _mm_storeu_si128(to.add(position * out_step).cast(), sixteen_bytes(y, S::SIGNED, end.ceiling()));
             position += 1;
         }
     }
@@ -182,7 +217,7 @@ unsafe fn two_blocks<S: Sixteen>(
             // The last of an odd number is made twice.
             let next = (position + 1).min(positions - 1);
             let ([a, b], [c, d]) = (pair(position), pair(next));
-            let y = bytes([a, b, c, d], S::SIGNED);
+            let y = bytes([a, b, c, d], S::SIGNED, ends[0].ceiling());
             _mm256_storeu_si256(to.add(position * out_step).cast(), _mm512_castsi512_si256(y));
             _mm256_storeu_si256(to.add(next * out_step).cast(), _mm512_extracti64x4_epi64::<1>(y));
             position += 2;
@@ -254,7 +289,7 @@ unsafe fn ended_by<S: Sixteen>(
                 }
                 for position in position..positions {
                     let sums = _mm512_maskz_loadu_epi32(mask, from.0.add(position * step));
-                    let y = sixteen_bytes(first.ended(sums), S::SIGNED);
+                    let y = sixteen_bytes(first.ended(sums), S::SIGNED, first.ceiling());
                     _mm_mask_storeu_epi8(to.0.add(position * out_step).cast(), mask, y);
                 }
             }
@@ -391,11 +426,15 @@ impl<S: Sixteen> Block for Narrow<S> {
             let ended = |i: usize| self.end.ended(_mm512_loadu_si512(sums.add(i * BLOCK).cast()));
             if positions < 4 {
                 for i in 0..positions {
-                    _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, sixteen_bytes(ended(i), S::SIGNED));
+                    _mm_mask_storeu_epi8(
+                        out.add(i * step).cast(),
+                        self.lanes,
+                        sixteen_bytes(ended(i), S::SIGNED, self.end.ceiling()),
+                    );
                 }
                 return;
             }
-            let y = bytes([ended(0), ended(1), ended(2), ended(3)], S::SIGNED);
+            let y = bytes([ended(0), ended(1), ended(2), ended(3)], S::SIGNED, self.end.ceiling());
             if step == BLOCK {
                 return _mm512_storeu_si512(out.cast(), y);
             }

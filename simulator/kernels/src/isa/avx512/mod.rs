@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 mod depthwise;
+mod ended;
 mod ends;
 
 use std::arch::x86_64::*;
@@ -12,8 +13,8 @@ use depthwise::{depthwise, depthwise_of, depthwise_sums};
 pub(super) use ends::{Block, Line, Long, Narrow, Sloping, affine, slope, wide};
 
 use super::{
-    Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
-    loops,
+    Affine, End, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
+    check_ending, loops,
 };
 
 /// AVX-512 VNNI kernels.
@@ -134,6 +135,12 @@ fn peak(rounds: u64) -> u64 {
 
 loops_with!("avx512f,avx512bw,avx512vl,avx512vnni");
 kernels!(Avx512Vnni, "x86_64-u8i8-avx512vnni", {
+    fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) -> bool {
+        x.check_ended(w, start, end, out);
+        // SAFETY: a value of this type exists only where its instructions were detected; panel, starts, end and output are checked.
+        unsafe { ended::ended(x, w, start, end, out) }
+    }
+
     fn depthwise_two(&self, x: &[&[u8]], w: [&Taps; 2], end: &TapsEnd, [first, second]: [&mut [u8]; 2]) -> bool {
         check_depthwise(x, w[0], first.len());
         check_depthwise(x, w[1], second.len());

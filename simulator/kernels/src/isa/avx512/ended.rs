@@ -1,0 +1,237 @@
+//! Products that end as bytes at once: sums stay in registers until they are bytes.
+#![allow(unsafe_code)] // Intrinsics and pointers into panels that were checked once; every block says why it is sound.
+
+use std::arch::x86_64::*;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::super::tile::{Tile, sums};
+use super::super::{BLOCK, End, Packed, Panel};
+use super::Zmm;
+use super::ends::{Line, Sixteen, Sloping, bytes, sixteen_bytes};
+
+/// Fewest positions for which this is worth it: of fewer, more blocks of filters are needed than registers have room for.
+const FEWEST: usize = 5;
+/// Positions that meet a few blocks of filters before the next do, so that their inputs stay near: of weights that a first-level cache
+/// holds beside them, and of more.
+const POSITIONS: [usize; 2] = [256, 64];
+/// Bytes of a filter's weights of which two blocks do not fit such a cache.
+const MANY: usize = 1024;
+/// Bytes of a filter's weights up to which four blocks are met at once.
+const FEW: usize = 256;
+
+/// Where the bytes of a tile go.
+struct To {
+    /// First filter of the first position.
+    out: *mut u8,
+    /// Bytes from a position to the next.
+    step: usize,
+    /// Filters there are of a last block.
+    lanes: __mmask16,
+}
+
+/// `P` positions with `N` blocks of filters.
+///
+/// # Safety
+/// As [`sums`]; there is room for the bytes of all positions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn tile<S: Sixteen, const P: usize, const N: usize>(t: &Tile, ends: &[S; 4], to: &To) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sums = sums::<Zmm, P, N>(t);
+        let ceiling = ends[0].ceiling();
+        let at = |p: usize| to.out.add(p * to.step);
+        match N {
+            4 => {
+                for (p, sums) in sums.iter().enumerate() {
+                    let mut y = [sums[0]; 4];
+                    for n in 0..N {
+                        y[n] = ends[n].ended(sums[n]);
+                    }
+                    _mm512_storeu_si512(at(p).cast(), bytes(y, S::SIGNED, ceiling));
+                }
+            }
+            2 => {
+                for p in (0..P).step_by(2) {
+                    // The last of an odd number is made twice.
+                    let next = (p + 1).min(P - 1);
+                    let [a, b] = [p, next].map(|p| [sums[p][0], sums[p][N - 1]]);
+                    let y = [ends[0].ended(a[0]), ends[1].ended(a[1]), ends[0].ended(b[0]), ends[1].ended(b[1])];
+                    let y = bytes(y, S::SIGNED, ceiling);
+                    _mm256_storeu_si256(at(p).cast(), _mm512_castsi512_si256(y));
+                    _mm256_storeu_si256(at(next).cast(), _mm512_extracti64x4_epi64::<1>(y));
+                }
+            }
+            _ => {
+                let whole = to.lanes == __mmask16::MAX;
+                let mut p = 0;
+                while p + 4 <= P && whole {
+                    let mut y = [sums[0][0]; 4];
+                    for i in 0..4 {
+                        y[i] = ends[0].ended(sums[p + i][0]);
+                    }
+                    let y = bytes(y, S::SIGNED, ceiling);
+                    if to.step == BLOCK {
+                        _mm512_storeu_si512(at(p).cast(), y);
+                    } else {
+                        _mm_storeu_si128(at(p).cast(), _mm512_castsi512_si128(y));
+                        _mm_storeu_si128(at(p + 1).cast(), _mm512_extracti32x4_epi32::<1>(y));
+                        _mm_storeu_si128(at(p + 2).cast(), _mm512_extracti32x4_epi32::<2>(y));
+                        _mm_storeu_si128(at(p + 3).cast(), _mm512_extracti32x4_epi32::<3>(y));
+                    }
+                    p += 4;
+                }
+                for (p, sums) in sums.iter().enumerate().skip(p) {
+                    let y = sixteen_bytes(ends[0].ended(sums[0]), S::SIGNED, ceiling);
+                    _mm_mask_storeu_epi8(at(p).cast(), to.lanes, y);
+                }
+            }
+        }
+    }
+}
+
+type TileFn<S> = unsafe fn(&Tile, &[S; 4], &To);
+
+/// Tiles by how many blocks they have and one less than how many positions.
+struct Tiles<S>(PhantomData<S>);
+
+impl<S: Sixteen + 'static> Tiles<S> {
+    const FOUR: &[TileFn<S>] =
+        &[tile::<S, 1, 4>, tile::<S, 2, 4>, tile::<S, 3, 4>, tile::<S, 4, 4>, tile::<S, 5, 4>, tile::<S, 6, 4>];
+    const TWO: &[TileFn<S>] = &[
+        tile::<S, 1, 2>,
+        tile::<S, 2, 2>,
+        tile::<S, 3, 2>,
+        tile::<S, 4, 2>,
+        tile::<S, 5, 2>,
+        tile::<S, 6, 2>,
+        tile::<S, 7, 2>,
+        tile::<S, 8, 2>,
+        tile::<S, 9, 2>,
+        tile::<S, 10, 2>,
+        tile::<S, 11, 2>,
+        tile::<S, 12, 2>,
+        tile::<S, 13, 2>,
+        tile::<S, 14, 2>,
+    ];
+    const ONE: &[TileFn<S>] = &[
+        tile::<S, 1, 1>,
+        tile::<S, 2, 1>,
+        tile::<S, 3, 1>,
+        tile::<S, 4, 1>,
+        tile::<S, 5, 1>,
+        tile::<S, 6, 1>,
+        tile::<S, 7, 1>,
+        tile::<S, 8, 1>,
+        tile::<S, 9, 1>,
+        tile::<S, 10, 1>,
+        tile::<S, 11, 1>,
+        tile::<S, 12, 1>,
+        tile::<S, 13, 1>,
+        tile::<S, 14, 1>,
+        tile::<S, 15, 1>,
+        tile::<S, 16, 1>,
+    ];
+
+    /// Those for the blocks there are, and how many blocks they take.
+    fn of(w: &Packed, positions: usize, whole_blocks: usize) -> (&'static [TileFn<S>], usize) {
+        match whole_blocks {
+            4.. if w.len() <= FEW || positions <= Self::FOUR.len() => (Self::FOUR, 4),
+            2.. => (Self::TWO, 2),
+            _ => (Self::ONE, 1),
+        }
+    }
+}
+
+/// Every position with all filters; false, and nothing done, where that is no better than sums first and ends after them.
+///
+/// # Safety
+/// The machine has AVX-512 VNNI. All positions have their bytes and all blocks a start and an end; the output has a place for every
+/// filter of every position.
+pub unsafe fn ended(x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) -> bool {
+    if x.count * x.rows < FEWEST || w.runs() == 0 {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        match end {
+            End::Affine(end) => match (end.signed, end.limited) {
+                (false, false) => ended_by::<Line<false, false>>(x, w, start, end, out),
+                (false, true) => ended_by::<Line<false, true>>(x, w, start, end, out),
+                (true, false) => ended_by::<Line<true, false>>(x, w, start, end, out),
+                (true, true) => ended_by::<Line<true, true>>(x, w, start, end, out),
+            },
+            End::Slope(end) => ended_by::<Sloping>(x, w, start, end, out),
+            End::Wide(_) => return false,
+        }
+    }
+    true
+}
+
+/// # Safety
+/// As [`ended`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn ended_by<S: Sixteen + 'static>(x: &Panel<'_>, w: &Packed, start: &[i32], end: &S::End, out: &mut [u8]) {
+    let x = x.joined();
+    let at_once = POSITIONS[usize::from(w.len() > MANY)];
+    let (rows, columns) = if x.rows == 1 { (1, at_once) } else { ((at_once / x.count).max(1), x.count) };
+    for row in (0..x.rows).step_by(rows) {
+        for column in (0..x.count).step_by(columns) {
+            let (rows, columns) = (row..x.rows.min(row + rows), column..x.count.min(column + columns));
+            let mut block = 0;
+            while block * BLOCK < w.filters() {
+                let whole = w.filters().saturating_sub(block * BLOCK) / BLOCK;
+                let (tiles, blocks) = Tiles::<S>::of(w, columns.len(), whole);
+                // SAFETY: the caller's promise, for these positions and blocks.
+                unsafe {
+                    let ends = std::array::from_fn(|n| S::of(end, (block + n.min(blocks - 1)) * BLOCK));
+                    some::<S>(&x, w, start, (tiles, block, &ends), [&rows, &columns], out);
+                }
+                block += blocks;
+            }
+        }
+    }
+}
+
+/// Some positions with some blocks.
+///
+/// # Safety
+/// As [`ended`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn some<S: Sixteen>(
+    x: &Panel<'_>,
+    w: &Packed,
+    start: &[i32],
+    (tiles, block, ends): (&[TileFn<S>], usize, &[S; 4]),
+    [rows, columns]: [&Range<usize>; 2],
+    out: &mut [u8],
+) {
+    let (step, out) = (w.filters(), out.as_mut_ptr());
+    let lanes = match step - block * BLOCK {
+        lanes @ ..BLOCK => (1 << lanes) - 1,
+        _ => __mmask16::MAX,
+    };
+    let parts = columns.len().div_ceil(tiles.len());
+    let (lines, start) = (w.lines().as_ptr(), start.as_ptr());
+    for row in rows.clone() {
+        let mut column = columns.start;
+        for part in 0..parts {
+            let count = (columns.end - column).div_ceil(parts - part);
+            let tile = Tile {
+                x: x.data.as_ptr().wrapping_add(row * x.row_step + column * x.step),
+                step: x.step,
+                run_step: x.run_step,
+                runs: w.runs(),
+                quads: w.quads(),
+                w: lines.wrapping_add(block * w.runs() * w.quads()),
+                start: start.wrapping_add(block * BLOCK),
+                out: std::ptr::null_mut(),
+                out_step: 0,
+            };
+            let to = To { out: out.wrapping_add((row * x.count + column) * step + block * BLOCK), step, lanes };
+            // SAFETY: the caller's promise, for the positions of this tile.
+            unsafe { tiles[count - 1](&tile, ends, &to) };
+            column += count;
+        }
+    }
+}
