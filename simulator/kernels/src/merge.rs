@@ -1,7 +1,7 @@
 //! Two tensors into one: sums with shifts, and concatenation of channels (quantization.md 5.4).
 
 use crate::finish::{bounds, check_shift, scale_out};
-use crate::isa::{Kernels, Shifts, best};
+use crate::isa::{CHUNK, Kernels, Pairs, Shifts, best};
 use crate::{Arithmetic, Output, PrepareError, RunError};
 
 /// A repetition of channels is at least so long: short loops cost more than long ones.
@@ -79,6 +79,7 @@ impl Add {
             all.half.push(half as i32);
             all.k.push(k as i32);
         }
+        all.pairs = pairs(&all);
         Some(all)
     }
 
@@ -123,6 +124,26 @@ impl Add {
         let sum = (value(a, a_signed) << self.a_shift[channel]) + (value(b, b_signed) << self.b_shift[channel]);
         if self.chip { sum.clamp(i32::MIN.into(), i32::MAX.into()) } else { sum }
     }
+}
+
+/// In 16 bits, where they hold every sum and its half, products are of bytes, and results are signed bytes.
+fn pairs(shifts: &Shifts) -> Option<Pairs> {
+    let Shifts { a, b, half, k, signed: [signed, other], low, high, .. } = shifts;
+    let (largest, most) = if *signed { (128, 7) } else { (255, 6) };
+    let fits = |i: usize| {
+        let (a, b) = (a[i], b[i]);
+        a <= most && b <= most && k[i] <= 15 && largest * ((1 << a) + (1 << b)) + half[i] <= i16::MAX.into()
+    };
+    let bytes = *low >= i8::MIN.into() && *high <= i8::MAX.into();
+    if signed != other || !bytes || !a.len().is_multiple_of(CHUNK) || !(0..a.len()).all(fits) {
+        return None;
+    }
+    let places = || (0..a.len()).map(Pairs::element);
+    Some(Pairs {
+        factors: places().flat_map(|i| [1 << a[i], 1 << b[i]]).collect(),
+        half: places().map(|i| half[i] as i16).collect(),
+        k: places().map(|i| k[i] as i16).collect(),
+    })
 }
 
 /// Channels of `a`, then of `b`, at every position.

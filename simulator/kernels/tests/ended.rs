@@ -53,8 +53,8 @@ fn sets_end_products_as_plain_loops_do() {
     ];
     let (mut random, mut at_once) = (Random(7), 0);
     for (rows, count, run, runs, filters) in cases {
-        for (signed, step) in [false, true].into_iter().flat_map(|s| [(s, 0), (s, run), (s, 2 * run)]) {
-            // Positions that overlap, that do not, and with bytes between them that no filter meets.
+        for (signed, step) in [false, true].into_iter().flat_map(|s| [(s, 0), (s, run), (s, 2 * run), (s, run / 3)]) {
+            // Positions that overlap, some by two thirds, that do not, and with bytes between them that no filter meets.
             let step = if step == 0 { random.below(run) + 1 } else { step };
             // Rows that follow each other as positions do, or not.
             let between = if random.below(2) == 0 { random.below(4) * step } else { random.below(64) };

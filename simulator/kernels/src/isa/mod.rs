@@ -152,6 +152,28 @@ pub struct Shifts {
     pub low: i32,
     /// Largest result.
     pub high: i32,
+    /// The same in 16 bits, where these hold every sum.
+    pub pairs: Option<Pairs>,
+}
+
+/// [`Shifts`] in 16 bits, of operands that are both signed or both not: factors instead of left shifts, those of both operands next to
+/// each other. Elements of a [`CHUNK`] are in the order of [`Pairs::element`].
+#[derive(Clone, Debug, Default)]
+pub struct Pairs {
+    /// Two factors an element.
+    pub factors: Aligned<u8>,
+    /// Half of what is shifted out.
+    pub half: Aligned<i16>,
+    /// Right shift.
+    pub k: Aligned<i16>,
+}
+
+impl Pairs {
+    /// The element in place `i`: eight of every sixteen, then the other eight, as bytes of two vectors are brought together.
+    pub fn element(i: usize) -> usize {
+        let (chunk, second, lane, place) = (i / CHUNK, i / (CHUNK / 2) % 2, i / 8 % 4, i % 8);
+        chunk * CHUNK + lane * 16 + second * 8 + place
+    }
 }
 
 /// Windows of a maximum over the columns of one row; column c of the row is at `c * filters`.

@@ -205,7 +205,6 @@ macro_rules! loops_with {
                 sums: &[i32], step: usize, edges: (&[i32], usize), filters: Range<usize>, out: &mut [u8], out_step: usize
             ),
             totals(sums: &[i32], step: usize, terms: &Terms, filters: Range<usize>, totals: &mut [i32]),
-            add(a: &[u8], b: &[u8], shifts: &Shifts, out: &mut [u8]),
             largest(held: &mut [u8], new: &[u8], signed: bool),
             pool(row: &[u8], windows: Windows, out: &mut [u8]),
             offset(bytes: &[u8], out: &mut [u8]),
@@ -220,6 +219,7 @@ macro_rules! loops_with {
             wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize),
             depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]),
             depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]),
+            add(a: &[u8], b: &[u8], shifts: &Shifts, out: &mut [u8]),
         );
     };
 }

@@ -30,15 +30,60 @@ struct To {
     lanes: __mmask16,
 }
 
+/// Positions that the runs of one are made of, where neighbours meet the same bytes.
+const TAPS: usize = 3;
+
+/// The sums of neighbours, whose runs are those of [`TAPS`] positions, with `N` blocks: four bytes are loaded once for all that meet
+/// them.
+///
+/// # Safety
+/// As [`sums`]; runs are as long as so many steps, which are whole quads.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn sliding<const P: usize, const N: usize>(t: &Tile) -> [[__m512i; N]; P] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut starts = [_mm512_setzero_si512(); N];
+        for (n, start) in starts.iter_mut().enumerate() {
+            *start = _mm512_loadu_si512(t.start.add(n * BLOCK).cast());
+        }
+        let (mut sums, quads) = ([starts; P], t.step / 4);
+        for run in 0..t.runs {
+            let (x, w) = (t.x.add(run * t.run_step), t.w.add(run * t.quads));
+            for q in 0..quads {
+                let quad =
+                    |column: usize| _mm512_set1_epi32(x.add(column * t.step + q * 4).cast::<i32>().read_unaligned());
+                let mut weights = [[_mm512_setzero_si512(); TAPS]; N];
+                for (n, weights) in weights.iter_mut().enumerate() {
+                    for (tap, weights) in weights.iter_mut().enumerate() {
+                        *weights = _mm512_load_si512(w.add(n * t.runs * t.quads + tap * quads + q).cast());
+                    }
+                }
+                let (mut first, mut second) = (quad(0), quad(1));
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let third = quad(p + 2);
+                    for (sum, weights) in sums.iter_mut().zip(&weights) {
+                        *sum = _mm512_dpbusd_epi32(*sum, first, weights[0]);
+                        *sum = _mm512_dpbusd_epi32(*sum, second, weights[1]);
+                        *sum = _mm512_dpbusd_epi32(*sum, third, weights[2]);
+                    }
+                    (first, second) = (second, third);
+                }
+            }
+        }
+        sums
+    }
+}
+
 /// `P` positions with `N` blocks of filters.
 ///
 /// # Safety
-/// As [`sums`]; there is room for the bytes of all positions.
+/// As [`sums`], and as [`sliding`] if they slide; there is room for the bytes of all positions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile<S: Sixteen, const P: usize, const N: usize>(t: &Tile, ends: &[S; 4], to: &To) {
+unsafe fn tile<S: Sixteen, const P: usize, const N: usize, const SLIDE: bool>(t: &Tile, ends: &[S; 4], to: &To) {
     // SAFETY: the caller's promise.
     unsafe {
-        let sums = sums::<Zmm, P, N>(t);
+        let sums = if SLIDE { sliding::<P, N>(t) } else { sums::<Zmm, P, N>(t) };
         let ceiling = ends[0].ceiling();
         let at = |p: usize| to.out.add(p * to.step);
         match N {
@@ -92,52 +137,31 @@ unsafe fn tile<S: Sixteen, const P: usize, const N: usize>(t: &Tile, ends: &[S; 
 
 type TileFn<S> = unsafe fn(&Tile, &[S; 4], &To);
 
+/// Tiles of so many blocks, by one less than how many positions they have.
+macro_rules! tiles {
+    ($end:ty, $blocks:literal, $slide:literal; $($positions:literal)*) => {
+        &[$(tile::<$end, $positions, $blocks, $slide>),*]
+    };
+}
+
 /// Tiles by how many blocks they have and one less than how many positions.
 struct Tiles<S>(PhantomData<S>);
 
 impl<S: Sixteen + 'static> Tiles<S> {
-    const FOUR: &[TileFn<S>] =
-        &[tile::<S, 1, 4>, tile::<S, 2, 4>, tile::<S, 3, 4>, tile::<S, 4, 4>, tile::<S, 5, 4>, tile::<S, 6, 4>];
-    const TWO: &[TileFn<S>] = &[
-        tile::<S, 1, 2>,
-        tile::<S, 2, 2>,
-        tile::<S, 3, 2>,
-        tile::<S, 4, 2>,
-        tile::<S, 5, 2>,
-        tile::<S, 6, 2>,
-        tile::<S, 7, 2>,
-        tile::<S, 8, 2>,
-        tile::<S, 9, 2>,
-        tile::<S, 10, 2>,
-        tile::<S, 11, 2>,
-        tile::<S, 12, 2>,
-        tile::<S, 13, 2>,
-        tile::<S, 14, 2>,
-    ];
-    const ONE: &[TileFn<S>] = &[
-        tile::<S, 1, 1>,
-        tile::<S, 2, 1>,
-        tile::<S, 3, 1>,
-        tile::<S, 4, 1>,
-        tile::<S, 5, 1>,
-        tile::<S, 6, 1>,
-        tile::<S, 7, 1>,
-        tile::<S, 8, 1>,
-        tile::<S, 9, 1>,
-        tile::<S, 10, 1>,
-        tile::<S, 11, 1>,
-        tile::<S, 12, 1>,
-        tile::<S, 13, 1>,
-        tile::<S, 14, 1>,
-        tile::<S, 15, 1>,
-        tile::<S, 16, 1>,
-    ];
+    const FOUR: &[TileFn<S>] = tiles!(S, 4, false; 1 2 3 4 5 6);
+    const TWO: &[TileFn<S>] = tiles!(S, 2, false; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    const ONE: &[TileFn<S>] = tiles!(S, 1, false; 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
+    const TWO_SLIDING: &[TileFn<S>] = tiles!(S, 2, true; 1 2 3 4 5 6 7 8 9 10);
+    const ONE_SLIDING: &[TileFn<S>] = tiles!(S, 1, true; 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
 
     /// Those for the blocks there are, and how many blocks they take.
-    fn of(w: &Packed, positions: usize, whole_blocks: usize) -> (&'static [TileFn<S>], usize) {
+    fn of(x: &Panel<'_>, w: &Packed, positions: usize, whole_blocks: usize) -> (&'static [TileFn<S>], usize) {
+        let slides = x.step.is_multiple_of(4) && w.quads() * 4 == TAPS * x.step;
         match whole_blocks {
             4.. if w.len() <= FEW || positions <= Self::FOUR.len() => (Self::FOUR, 4),
+            2.. if slides => (Self::TWO_SLIDING, 2),
             2.. => (Self::TWO, 2),
+            _ if slides => (Self::ONE_SLIDING, 1),
             _ => (Self::ONE, 1),
         }
     }
@@ -181,7 +205,7 @@ unsafe fn ended_by<S: Sixteen + 'static>(x: &Panel<'_>, w: &Packed, start: &[i32
             let mut block = 0;
             while block * BLOCK < w.filters() {
                 let whole = w.filters().saturating_sub(block * BLOCK) / BLOCK;
-                let (tiles, blocks) = Tiles::<S>::of(w, columns.len(), whole);
+                let (tiles, blocks) = Tiles::<S>::of(&x, w, columns.len(), whole);
                 // SAFETY: the caller's promise, for these positions and blocks.
                 unsafe {
                     let ends = std::array::from_fn(|n| S::of(end, (block + n.min(blocks - 1)) * BLOCK));

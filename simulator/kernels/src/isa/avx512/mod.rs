@@ -4,6 +4,7 @@
 mod depthwise;
 mod ended;
 mod ends;
+mod merge;
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::ops::Range;
 use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
 use depthwise::{depthwise, depthwise_of, depthwise_sums};
 pub(super) use ends::{Block, Line, Long, Narrow, Sloping, affine, slope, wide};
+use merge::add;
 
 use super::{
     Affine, End, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
