@@ -13,8 +13,10 @@ pub(crate) struct Planes {
     origin: [isize; 2],
     /// Rows and columns.
     size: [usize; 2],
-    /// Rows and columns of the input that weights meet.
-    needed: [Range<usize>; 2],
+    /// Rows of the input that weights meet, and the first column.
+    needed: (Range<usize>, usize),
+    /// Columns that are not padding.
+    inside: Range<usize>,
     /// Rows of the kernel.
     kernel: usize,
     channels: usize,
@@ -68,9 +70,14 @@ impl Planar<'_> {
         self.there = self.there.start.max(end.saturating_sub(self.ring))..end;
     }
 
-    /// Everything from a column of a plane of a row on, which was met.
-    pub(crate) fn from(&self, row: usize, plane: usize, column: usize) -> &[u8] {
-        &self.data[row % self.ring * self.row_step + plane * self.plane_step + column * self.planes.filters..]
+    /// Everything from a row on, which was met.
+    pub(crate) fn row(&self, row: usize) -> &[u8] {
+        &self.data[row % self.ring * self.row_step..]
+    }
+
+    /// Bytes from the begin of a row to a column of a plane.
+    pub(crate) fn place(&self, plane: usize, column: usize) -> usize {
+        plane * self.plane_step + column * self.planes.filters
     }
 }
 
@@ -93,10 +100,15 @@ impl Planes {
         let channels = geometry.input[2];
         let split =
             if frames > 1 { Split::Frames(frames, channels / frames) } else { Split::Columns(geometry.stride[1]) };
+        let [needed_rows, needed_columns] = [0, 1].map(|a| geometry.input_range(a, &conv[a], false));
+        let (origin, columns) = place[1];
+        let start = (needed_columns.start as isize - origin).clamp(0, columns as isize) as usize;
+        let end = (needed_columns.end as isize - origin).clamp(start as isize, columns as isize) as usize;
         Self {
             origin: place.map(|(origin, _)| origin),
             size: place.map(|(_, size)| size),
-            needed: [0, 1].map(|a| geometry.input_range(a, &conv[a], false)),
+            needed: (needed_rows, (origin + start as isize).max(0) as usize),
+            inside: start..end,
             kernel: geometry.kernel[0],
             channels,
             signed,
@@ -122,18 +134,25 @@ impl Planes {
     }
 
     fn ready_row(&self, input: &View<'_>, row: usize, plane_step: usize, into: &mut [u8]) {
-        let (columns, [needed_rows, needed_columns]) = (self.size[1], &self.needed);
-        let start = (needed_columns.start as isize - self.origin[1]).clamp(0, columns as isize) as usize;
-        let end = (needed_columns.end as isize - self.origin[1]).clamp(start as isize, columns as isize) as usize;
-        let y = self.origin[0] + row as isize;
-        let there = y >= 0 && needed_rows.contains(&(y as usize)) && end > start;
-        let (start, end) = if there { (start, end) } else { (0, 0) };
-        self.fill(into, 0..start, plane_step);
-        if end > start {
-            let from = input.pixels(y as usize, (self.origin[1] + start as isize) as usize, end - start);
-            self.copy(from, into, start, plane_step);
+        let (y, (needed_rows, first)) = (self.origin[0] + row as isize, &self.needed);
+        let there = y >= 0 && needed_rows.contains(&(y as usize)) && !self.inside.is_empty();
+        let inside = if there { self.inside.clone() } else { 0..0 };
+        let pixels = if there { input.pixels(y as usize, *first, inside.len()) } else { &[] };
+        if matches!(self.split, Split::Columns(1)) && self.filters == self.channels {
+            // As it comes.
+            let (before, rest) = into.split_at_mut(inside.start * self.channels);
+            let (middle, behind) = rest.split_at_mut(pixels.len());
+            middle.copy_from_slice(pixels);
+            for pad in [before, behind] {
+                pad.chunks_exact_mut(self.channels.max(1)).for_each(|pixel| pixel.copy_from_slice(&self.pad));
+            }
+        } else {
+            self.fill(into, 0..inside.start, plane_step);
+            if there {
+                self.copy(pixels, into, inside.start, plane_step);
+            }
+            self.fill(into, inside.end..self.size[1], plane_step);
         }
-        self.fill(into, end..columns, plane_step);
         if self.signed {
             into.iter_mut().for_each(|b| *b ^= 0x80);
         }
@@ -150,9 +169,6 @@ impl Planes {
     fn copy(&self, pixels: &[u8], row: &mut [u8], column: usize, plane_step: usize) {
         let count = pixels.len() / self.channels.max(1);
         match self.split {
-            Split::Columns(1) if self.filters == self.channels => {
-                row[column * self.filters..][..pixels.len()].copy_from_slice(pixels);
-            }
             Split::Columns(stride) => {
                 for i in 0..stride.min(count) {
                     let to = (column + i) % stride * plane_step + (column + i) / stride * self.filters;

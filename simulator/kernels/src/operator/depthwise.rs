@@ -9,9 +9,10 @@ use crate::planes::{Planar, Planes};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Depthwise {
-    /// Rows of the kernel, and taps of a row.
-    kernel: [usize; 2],
-    temporal: bool,
+    /// Rows of the kernel.
+    rows: usize,
+    /// What the taps of a row meet first: a plane, and a column of it.
+    columns: Vec<(usize, usize)>,
     filters: Range<usize>,
     frames: usize,
     taps: Taps,
@@ -48,16 +49,18 @@ impl Two {
 impl Depthwise {
     /// `weights` is (filter, kernel row, kernel column).
     pub(super) fn new(context: &Context, weights: &[i8], filters: Range<usize>) -> Self {
-        let kernel = context.geometry.kernel;
-        let taps = Taps::new(weights, filters.len(), kernel[0] * kernel[1], context.inputs.offset());
+        let Geometry { kernel: [rows, across], stride: [_, stride], .. } = context.geometry;
+        let taps = Taps::new(weights, filters.len(), rows * across, context.inputs.offset());
         let two = Two::new(context, weights, filters.len());
-        Self { kernel, temporal: false, filters, frames: 1, taps, two, end: None }
+        let columns = (0..across).map(|t| (t % stride, t / stride)).collect();
+        Self { rows, columns, filters, frames: 1, taps, two, end: None }
     }
 
     /// `weights` is (filter, frame); frames lie one after another in the channels.
     pub(super) fn temporal(context: &Context, weights: &[i8], filters: Range<usize>, frames: usize) -> Self {
         let taps = Taps::new(weights, filters.len(), frames, context.inputs.offset());
-        Self { kernel: [1, frames], temporal: true, filters, frames, taps, two: None, end: None }
+        let columns = (0..frames).map(|frame| (frame, 0)).collect();
+        Self { rows: 1, columns, filters, frames, taps, two: None, end: None }
     }
 
     pub(super) fn filters(&self) -> usize {
@@ -77,17 +80,15 @@ impl Depthwise {
     /// What the taps meet in row `y` of the convolution.
     fn taps<'a>(&self, context: &Context, input: &'a mut Planar<'_>, y: usize) -> Rows<'a> {
         let top = (y - context.conv[0].start) * context.geometry.stride[0];
-        let [rows, across] = self.kernel;
+        let rows = self.rows;
         input.meet(top..top + rows);
         let input = &*input;
-        let taps = (0..rows).flat_map(|r| (0..across).map(move |t| (r, t)));
-        taps.map(|(r, t)| self.tap(context, input, top + r, t)).collect()
-    }
-
-    /// What tap `t` of a row of the kernel meets in a row of the input.
-    fn tap<'a>(&self, context: &Context, input: &'a Planar<'_>, row: usize, t: usize) -> &'a [u8] {
-        let stride = context.geometry.stride[1];
-        if self.temporal { input.from(row, t, 0) } else { input.from(row, t % stride, t / stride) }
+        let mut taps = Rows::new();
+        for row in top..top + rows {
+            let row = input.row(row);
+            self.columns.iter().for_each(|&(plane, column)| taps.push(&row[input.place(plane, column)..]));
+        }
+        taps
     }
 
     /// Row `y`, (column, filter).
@@ -117,10 +118,14 @@ impl Depthwise {
         let top = y - context.conv[0].start;
         input.meet(top..top + Two::ROWS);
         let input = &*input;
-        let taps = (0..self.kernel[1]).flat_map(|t| (0..Two::ROWS).map(move |r| (r, t)));
-        let rows: Rows<'_> = taps.map(|(r, t)| self.tap(context, input, top + r, t)).collect();
+        let rows: [&[u8]; Two::ROWS] = std::array::from_fn(|r| input.row(top + r));
+        let mut taps = Rows::new();
+        for &(plane, column) in &self.columns {
+            let place = input.place(plane, column);
+            rows.iter().for_each(|row| taps.push(&row[place..]));
+        }
         let (above, below) = out.split_at_mut(out.len() / 2);
-        context.kernels.depthwise_two(rows.as_slice(), [first, second], end, [above, below])
+        context.kernels.depthwise_two(taps.as_slice(), [first, second], end, [above, below])
     }
 }
 
@@ -131,25 +136,24 @@ struct Rows<'a> {
     len: usize,
 }
 
-impl<'a> FromIterator<&'a [u8]> for Rows<'a> {
-    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(rows: I) -> Self {
-        let mut all = Self { few: [&[]; 25], many: Vec::new(), len: 0 };
-        for row in rows {
-            if all.len == all.few.len() && all.many.is_empty() {
-                all.many.extend_from_slice(&all.few);
-            }
-            if all.len < all.few.len() {
-                all.few[all.len] = row
-            } else {
-                all.many.push(row)
-            }
-            all.len += 1;
-        }
-        all
-    }
-}
-
 impl<'a> Rows<'a> {
+    fn new() -> Self {
+        Self { few: [&[]; 25], many: Vec::new(), len: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, row: &'a [u8]) {
+        if let Some(place) = self.few.get_mut(self.len) {
+            *place = row;
+        } else {
+            if self.many.is_empty() {
+                self.many.extend_from_slice(&self.few);
+            }
+            self.many.push(row);
+        }
+        self.len += 1;
+    }
+
     fn as_slice(&self) -> &[&'a [u8]] {
         if self.many.is_empty() { &self.few[..self.len] } else { &self.many }
     }
