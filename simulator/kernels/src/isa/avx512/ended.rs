@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::super::tile::{Tile, sums};
 use super::super::{BLOCK, End, Packed, Panel};
 use super::Zmm;
-use super::ends::{Line, Sixteen, Sloping, bytes, sixteen_bytes};
+use super::ends::{Line, Sixteen, Sloping, bytes, sixteen_bytes, store_four};
 
 /// Fewest positions for which this is worth it: of fewer, more blocks of filters are needed than registers have room for.
 const FEWEST: usize = 5;
@@ -115,15 +115,7 @@ unsafe fn tile<S: Sixteen, const P: usize, const N: usize, const SLIDE: bool>(t:
                     for i in 0..4 {
                         y[i] = ends[0].ended(sums[p + i][0]);
                     }
-                    let y = bytes(y, S::SIGNED, ceiling);
-                    if to.step == BLOCK {
-                        _mm512_storeu_si512(at(p).cast(), y);
-                    } else {
-                        _mm_storeu_si128(at(p).cast(), _mm512_castsi512_si128(y));
-                        _mm_storeu_si128(at(p + 1).cast(), _mm512_extracti32x4_epi32::<1>(y));
-                        _mm_storeu_si128(at(p + 2).cast(), _mm512_extracti32x4_epi32::<2>(y));
-                        _mm_storeu_si128(at(p + 3).cast(), _mm512_extracti32x4_epi32::<3>(y));
-                    }
+                    store_four(bytes(y, S::SIGNED, ceiling), at(p), to.step);
                     p += 4;
                 }
                 for (p, sums) in sums.iter().enumerate().skip(p) {

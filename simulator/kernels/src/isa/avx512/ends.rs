@@ -157,6 +157,35 @@ pub fn bytes(y: [__m512i; 4], signed: bool, ceiling: __m512i) -> __m512i {
     _mm512_permutexvar_epi32(order, lanes)
 }
 
+/// Stores sixteen bytes of each of four positions, `step` apart.
+///
+/// # Safety
+/// There is room for them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub unsafe fn store_four(y: __m512i, to: *mut u8, step: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if step == BLOCK {
+            return _mm512_storeu_si512(to.cast(), y);
+        }
+        for (i, y) in quarters(y).into_iter().enumerate() {
+            _mm_storeu_si128(to.add(i * step).cast(), y);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn quarters(y: __m512i) -> [__m128i; 4] {
+    [
+        _mm512_castsi512_si128(y),
+        _mm512_extracti32x4_epi32::<1>(y),
+        _mm512_extracti32x4_epi32::<2>(y),
+        _mm512_extracti32x4_epi32::<3>(y),
+    ]
+}
+
 /// Sixteen filters of all positions, their parameters in registers.
 ///
 /// # Safety
@@ -174,16 +203,7 @@ unsafe fn one_block<S: Sixteen>(
         while position + 4 <= positions {
             let y: [__m512i; 4] =
                 std::array::from_fn(|i| end.ended(_mm512_loadu_si512(from.add((position + i) * step).cast())));
-            let y = bytes(y, S::SIGNED, end.ceiling());
-            let to = to.add(position * out_step);
-            if out_step == BLOCK {
-                _mm512_storeu_si512(to.cast(), y);
-            } else {
-                _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(y));
-                _mm_storeu_si128(to.add(out_step).cast(), _mm512_extracti32x4_epi32::<1>(y));
-                _mm_storeu_si128(to.add(2 * out_step).cast(), _mm512_extracti32x4_epi32::<2>(y));
-                _mm_storeu_si128(to.add(3 * out_step).cast(), _mm512_extracti32x4_epi32::<3>(y));
-            }
+            store_four(bytes(y, S::SIGNED, end.ceiling()), to.add(position * out_step), out_step);
             position += 4;
         }
         while position < positions {
@@ -435,23 +455,11 @@ impl<S: Sixteen> Block for Narrow<S> {
                 return;
             }
             let y = bytes([ended(0), ended(1), ended(2), ended(3)], S::SIGNED, self.end.ceiling());
-            if step == BLOCK {
-                return _mm512_storeu_si512(out.cast(), y);
-            }
-            let y = [
-                _mm512_castsi512_si128(y),
-                _mm512_extracti32x4_epi32::<1>(y),
-                _mm512_extracti32x4_epi32::<2>(y),
-                _mm512_extracti32x4_epi32::<3>(y),
-            ];
             if self.lanes == __mmask16::MAX {
-                for (i, y) in y.into_iter().enumerate() {
-                    _mm_storeu_si128(out.add(i * step).cast(), y);
-                }
-            } else {
-                for (i, y) in y.into_iter().enumerate() {
-                    _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, y);
-                }
+                return store_four(y, out, step);
+            }
+            for (i, y) in quarters(y).into_iter().enumerate() {
+                _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, y);
             }
         }
     }
