@@ -127,7 +127,7 @@ impl Add {
 }
 
 /// In 16 bits, where they hold every sum and its half, products are of bytes, and results are signed bytes.
-fn pairs(shifts: &Shifts) -> Option<Pairs> {
+fn pairs(shifts: &Shifts) -> Option<Box<Pairs>> {
     let Shifts { a, b, half, k, signed: [signed, other], low, high, .. } = shifts;
     let (largest, most) = if *signed { (128, 7) } else { (255, 6) };
     let fits = |i: usize| {
@@ -139,11 +139,11 @@ fn pairs(shifts: &Shifts) -> Option<Pairs> {
         return None;
     }
     let places = || (0..a.len()).map(Pairs::element);
-    Some(Pairs {
+    Some(Box::new(Pairs {
         factors: places().flat_map(|i| [1 << a[i], 1 << b[i]]).collect(),
         half: places().map(|i| half[i] as i16).collect(),
         k: places().map(|i| k[i] as i16).collect(),
-    })
+    }))
 }
 
 /// Channels of `a`, then of `b`, at every position.

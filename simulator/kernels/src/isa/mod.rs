@@ -153,7 +153,7 @@ pub struct Shifts {
     /// Largest result.
     pub high: i32,
     /// The same in 16 bits, where these hold every sum.
-    pub pairs: Option<Pairs>,
+    pub pairs: Option<Box<Pairs>>,
 }
 
 /// [`Shifts`] in 16 bits, of operands that are both signed or both not: factors instead of left shifts, those of both operands next to
