@@ -32,7 +32,8 @@ unsafe fn shuffled(rows: [*const u8; 4]) -> [__m512i; 4] {
     }
 }
 
-/// What an [`Affine`] end has, found once: stores of bytes might change where vectors are, for all that a compiler knows.
+/// What an [`Affine`] end has, found once: stores of bytes might change where vectors are, for all that a compiler knows. The rule is
+/// that of [`Line`](super::ends::Line); layers that move by one took 4 to 10 % longer with one made from these.
 #[derive(Clone, Copy)]
 struct Ends {
     low: *const i32,

@@ -196,7 +196,7 @@ unsafe fn ended_by<S: Sixteen + 'static>(x: &Panel<'_>, w: &Packed, start: &[i32
             let (rows, columns) = (row..x.rows.min(row + rows), column..x.count.min(column + columns));
             let mut block = 0;
             while block * BLOCK < w.filters() {
-                let whole = w.filters().saturating_sub(block * BLOCK) / BLOCK;
+                let whole = (w.filters() - block * BLOCK) / BLOCK;
                 let (tiles, blocks) = Tiles::<S>::of(&x, w, columns.len(), whole);
                 // SAFETY: the caller's promise, for these positions and blocks.
                 unsafe {
