@@ -8,6 +8,7 @@ use crate::isa::{Kernels, Terms};
 use crate::operator::{Context, Input, Inputs, Operator, Ready, Room};
 use crate::pool::Window;
 use crate::stage::SLACK;
+use crate::trim::trimmed;
 use crate::{Aligned, Bytes, Finish, Geometry, Kind, Output, Pool, PrepareError, RunError, Tile, View};
 
 /// What a layer computes.
@@ -117,6 +118,8 @@ impl Layer {
             });
         }
         pool.check(&tile, geometry.conv)?;
+        let (geometry, main) = trimmed(kind, geometry, tile.filters.len(), weights.main);
+        let weights = Weights { main: &main, ..weights };
         let pad_pixel = if pad_value.is_empty() { vec![0; channels] } else { pad_value };
         if pad_pixel.len() != channels {
             return Err(PrepareError::Length { what: "padding values", got: pad_pixel.len(), expected: channels });

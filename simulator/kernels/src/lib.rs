@@ -22,6 +22,7 @@ mod planes;
 mod pool;
 mod stage;
 mod tensor;
+mod trim;
 
 pub use aligned::{Aligned, Bytes};
 pub use ending::Ending;

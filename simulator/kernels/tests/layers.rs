@@ -61,6 +61,7 @@ prop_compose! {
         weight_bits in prop::sample::select(&[1u8, 2, 4, 8][..]),
         flags in any::<(bool, bool, bool)>(),
         cut in any::<[u16; 6]>(),
+        edges in prop::option::weighted(0.2, prop::array::uniform4(0usize..=2)),
         seed in any::<u64>(),
     ) -> Case {
         let (signed, padded, extreme) = flags;
@@ -97,7 +98,7 @@ prop_compose! {
         let bits = |b: u8| if narrow { b.min(4) } else { b };
         let (input_bits, weight_bits) = (bits(input_bits), bits(weight_bits));
         let pad_value = if padded && !transposed && !narrow { values.bytes(channels) } else { Vec::new() };
-        values.case(
+        let mut case = values.case(
             LayerSpec {
                 kind,
                 geometry: Geometry { input: [size[0], size[1], channels], kernel, stride, pad, conv },
@@ -111,7 +112,19 @@ prop_compose! {
             weight_bits,
             frames,
             finish,
-        )
+        );
+        if let (Some([above, below, left, right]), Kind::Standard) = (edges, kind) {
+            // Kernels whose edges no filter uses are made smaller.
+            for (i, pixel) in case.weights.chunks_exact_mut(channels).enumerate() {
+                let (row, column) = (i / kernel[1] % kernel[0], i % kernel[1]);
+                let inside = (above..kernel[0].saturating_sub(below)).contains(&row)
+                    && (left..kernel[1].saturating_sub(right)).contains(&column);
+                if !inside {
+                    pixel.fill(0);
+                }
+            }
+        }
+        case
     }
 }
 
