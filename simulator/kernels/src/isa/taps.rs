@@ -34,6 +34,8 @@ pub struct TapsEnd {
     pub(super) plain: Affine,
     /// In the order of registers.
     pub(super) lanes: Affine,
+    /// What is added to products of sums that begin with 0, in the same order; only where nothing limits sums.
+    pub(super) begun: Aligned<i32>,
 }
 
 /// Elements after which filters repeat themselves in whole chunks.
@@ -99,7 +101,11 @@ impl Taps {
                 limited: affine.limited,
             }
         };
-        TapsEnd { plain: ordered(|i| i), lanes: ordered(element) }
+        let lanes = ordered(element);
+        // (start + sum) * m + add = sum * m + (start * m + add), also where 32 bits wrap.
+        let begun = self.lanes.iter().zip(lanes.m.iter().zip(lanes.add.iter()));
+        let begun = begun.map(|(start, (m, add))| start.wrapping_mul(*m).wrapping_add(*add)).collect();
+        TapsEnd { plain: ordered(|i| i), lanes, begun }
     }
 
     /// (tap, element).

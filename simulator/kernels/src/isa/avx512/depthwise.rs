@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::super::pack::Line;
-use super::super::{Affine, BLOCK, CHUNK, Taps, TapsEnd};
+use super::super::{BLOCK, CHUNK, Taps, TapsEnd};
 use super::ends::packed;
 
 /// Where the rows of a quad of taps begin. Behind the last tap there are weights of 0 for whatever is read.
@@ -12,15 +12,17 @@ fn quad(x: &[&[u8]], quad: usize) -> [*const u8; 4] {
     std::array::from_fn(|t| x.get(quad * 4 + t).unwrap_or(&x[0]).as_ptr())
 }
 
-/// A chunk of four rows, shuffled together.
+/// The chunk of four rows that begins at byte `at`, shuffled together.
 ///
 /// # Safety
-/// The machine has AVX-512 VNNI, the rows a chunk.
-#[inline(always)]
-unsafe fn shuffled(rows: [*const u8; 4]) -> [__m512i; 4] {
+/// The machine has AVX-512 VNNI, the rows the chunk.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn shuffled(rows: [*const u8; 4], at: usize) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
     unsafe {
-        let [a, b, c, d] = rows.map(|row| _mm512_loadu_si512(row.cast()));
+        let (a, b) = (_mm512_loadu_si512(rows[0].add(at).cast()), _mm512_loadu_si512(rows[1].add(at).cast()));
+        let (c, d) = (_mm512_loadu_si512(rows[2].add(at).cast()), _mm512_loadu_si512(rows[3].add(at).cast()));
         let (ab, cd) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
         let (ab_high, cd_high) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
         [
@@ -47,35 +49,45 @@ struct Ends {
 impl Ends {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn of(end: &Affine) -> Self {
+    fn of<const LIMITED: bool>(end: &TapsEnd) -> Self {
+        let lanes = &end.lanes;
         Self {
-            low: end.low.as_ptr(),
-            high: end.high.as_ptr(),
-            m: end.m.as_ptr(),
-            add: end.add.as_ptr(),
-            k: end.k.as_ptr(),
-            ceiling: _mm512_set1_epi8(end.ceiling.cast_signed()),
+            low: lanes.low.as_ptr(),
+            high: lanes.high.as_ptr(),
+            m: lanes.m.as_ptr(),
+            add: if LIMITED { lanes.add.as_ptr() } else { end.begun.as_ptr() },
+            k: lanes.k.as_ptr(),
+            ceiling: _mm512_set1_epi8(lanes.ceiling.cast_signed()),
         }
     }
 
-    /// Ends the sums of a chunk and packs them, which undoes what shuffling did to the order of filters.
+    /// Ends sums of a chunk of several positions, each parameter loaded once for all.
     ///
     /// # Safety
     /// The machine has AVX-512 VNNI; the chunk at `place` has an end.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn chunk<const LIMITED: bool, const SIGNED: bool>(self, sums: [__m512i; 4], place: usize) -> __m512i {
-        // SAFETY: the caller's promise.
-        let of = |from: *const i32, j: usize| unsafe { _mm512_load_si512(from.add(place + j * BLOCK).cast()) };
-        let mut y = sums;
-        for (j, y) in y.iter_mut().enumerate() {
-            if LIMITED {
-                *y = _mm512_min_epi32(_mm512_max_epi32(*y, of(self.low, j)), of(self.high, j));
+    unsafe fn chunk<const P: usize, const N: usize, const LIMITED: bool>(self, sums: &mut Sums<P, N>, place: usize) {
+        for j in 0..4 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let at = place + j * BLOCK;
+                let m = _mm512_load_si512(self.m.add(at).cast());
+                let add = _mm512_load_si512(self.add.add(at).cast());
+                let k = _mm512_load_si512(self.k.add(at).cast());
+                for p in 0..P {
+                    for n in 0..N {
+                        let mut y = sums[p][n][j];
+                        if LIMITED {
+                            let low = _mm512_load_si512(self.low.add(at).cast());
+                            let high = _mm512_load_si512(self.high.add(at).cast());
+                            y = _mm512_min_epi32(_mm512_max_epi32(y, low), high);
+                        }
+                        sums[p][n][j] = _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(y, m), add), k);
+                    }
+                }
             }
-            let product = _mm512_add_epi32(_mm512_mullo_epi32(*y, of(self.m, j)), of(self.add, j));
-            *y = _mm512_srav_epi32(product, of(self.k, j));
         }
-        packed(y, SIGNED, self.ceiling)
     }
 }
 
@@ -92,32 +104,49 @@ impl Kernel {
     }
 }
 
-/// Four registers of depthwise sums of the chunk at byte `at` of every row, by each of some kernels.
+/// Sums of a chunk, of some positions by some kernels.
+type Sums<const P: usize, const N: usize> = [[[__m512i; 4]; N]; P];
+
+/// What sums begin with: where nothing limits them it is in their end already.
 ///
 /// # Safety
-/// Rows of all quads have the chunk; `place` is where one begins in the weights' period.
-#[inline(always)]
-unsafe fn chunk<const N: usize>(
-    (quads, quad): (usize, impl Fn(usize) -> [*const u8; 4]),
-    w: [Kernel; N],
-    at: usize,
-    place: usize,
-) -> [[__m512i; 4]; N] {
-    // SAFETY: the caller's promise; weights and starts have four registers for each chunk of the period (and quad).
-    unsafe {
-        let mut sums: [[__m512i; 4]; N] =
-            w.map(|w| std::array::from_fn(|j| _mm512_load_si512(w.starts.add(place + j * BLOCK).cast())));
-        let weights = w.map(|w| w.weights.add(place / CHUNK * quads * 4));
-        for q in 0..quads {
-            let quads = shuffled(quad(q).map(|row| row.add(at)));
-            for n in 0..N {
-                for j in 0..4 {
-                    let w = _mm512_load_si512(weights[n].add(q * 4 + j).cast());
-                    sums[n][j] = _mm512_dpbusd_epi32(sums[n][j], quads[j], w);
-                }
+/// The machine has AVX-512 VNNI; there are starts for the chunk at `place`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn begin<const P: usize, const N: usize, const LIMITED: bool>(w: &[Kernel; N], place: usize) -> Sums<P, N> {
+    let mut sums = [[[_mm512_setzero_si512(); 4]; N]; P];
+    if LIMITED {
+        for n in 0..N {
+            for j in 0..4 {
+                // SAFETY: the caller's promise.
+                let start = unsafe { _mm512_load_si512(w[n].starts.add(place + j * BLOCK).cast()) };
+                sums.iter_mut().for_each(|sums| sums[n][j] = start);
             }
         }
-        sums
+    }
+    sums
+}
+
+/// Adds what four taps meet; weights are loaded once for all positions.
+///
+/// # Safety
+/// The machine has AVX-512 VNNI; weights are those of the chunk and the taps.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn add<const P: usize, const N: usize>(
+    sums: &mut Sums<P, N>,
+    quads: [&[__m512i; 4]; P],
+    w: &[Kernel; N],
+    line: usize,
+) {
+    for n in 0..N {
+        for j in 0..4 {
+            // SAFETY: the caller's promise.
+            let w = unsafe { _mm512_load_si512(w[n].weights.add(line + j).cast()) };
+            for p in 0..P {
+                sums[p][n][j] = _mm512_dpbusd_epi32(sums[p][n][j], quads[p][j], w);
+            }
+        }
     }
 }
 
@@ -134,42 +163,56 @@ pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &Tap
     let w = (w.map(Kernel::of), period);
     // SAFETY: the caller's promise.
     unsafe {
+        match (end.lanes.limited, end.lanes.signed) {
+            (false, false) => depthwise_by::<N, false, false>(x, w, end, out),
+            (false, true) => depthwise_by::<N, false, true>(x, w, end, out),
+            (true, false) => depthwise_by::<N, true, false>(x, w, end, out),
+            (true, true) => depthwise_by::<N, true, true>(x, w, end, out),
+        }
+    }
+}
+
+/// # Safety
+/// As [`depthwise_of`]; all vectors of the weights are as long as their period.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn depthwise_by<const N: usize, const LIMITED: bool, const SIGNED: bool>(
+    x: &[&[u8]],
+    (w, period): ([Kernel; N], usize),
+    end: &TapsEnd,
+    out: ([*mut u8; N], usize),
+) {
+    let ends = Ends::of::<LIMITED>(end);
+    // SAFETY: the caller's promise.
+    unsafe {
         match x.len().div_ceil(4) {
             // 3x3: addresses in registers.
             3 => {
                 let rows: [[*const u8; 4]; 3] = std::array::from_fn(|q| quad(x, q));
                 let next = |row: *const u8| row.wrapping_add(period);
-                let slide = len > 0
-                    && len.is_multiple_of(period)
+                let slide = out.1 > 0
+                    && out.1.is_multiple_of(period)
                     && rows[1] == rows[0].map(next)
                     && rows[2] == rows[1].map(next);
-                let ends = Ends::of(&end.lanes);
-                match (slide, end.lanes.limited, end.lanes.signed) {
-                    (true, false, false) => sliding::<N, false, false>(rows, w, ends, out),
-                    (true, false, true) => sliding::<N, false, true>(rows, w, ends, out),
-                    (true, true, false) => sliding::<N, true, false>(rows, w, ends, out),
-                    (true, true, true) => sliding::<N, true, true>(rows, w, ends, out),
-                    (false, false, false) => depthwise_by::<N, false, false>((3, |q| rows[q]), w, ends, out),
-                    (false, true, false) => depthwise_by::<N, true, false>((3, |q| rows[q]), w, ends, out),
-                    (false, _, true) => depthwise_by::<N, true, true>((3, |q| rows[q]), w, ends, out),
+                if slide {
+                    sliding::<N, LIMITED, SIGNED>(rows[0], (w, period), ends, out);
+                } else {
+                    chunks::<N, LIMITED, SIGNED>((3, |q| rows[q]), (w, period), ends, out);
                 }
             }
-            quads => match end.lanes.signed {
-                false => depthwise_by::<N, true, false>((quads, |q| quad(x, q)), w, Ends::of(&end.lanes), out),
-                true => depthwise_by::<N, true, true>((quads, |q| quad(x, q)), w, Ends::of(&end.lanes), out),
-            },
+            quads => chunks::<N, LIMITED, SIGNED>((quads, |q| quad(x, q)), (w, period), ends, out),
         }
     }
 }
 
 /// Three columns of four rows, each column's rows those of the column before, one period on: then the next position meets two of them
-/// again, and they are shuffled once. All positions of a chunk of filters, then the next.
+/// again, and they are shuffled once. All positions of a chunk of filters, two at once, then the next.
 ///
 /// # Safety
 /// Rows have whole chunks for every element of the outputs, which are whole periods; ends are as long as the weights' period.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn sliding<const N: usize, const LIMITED: bool, const SIGNED: bool>(
-    columns: [[*const u8; 4]; 3],
+    rows: [*const u8; 4],
     (w, period): ([Kernel; N], usize),
     ends: Ends,
     (out, len): ([*mut u8; N], usize),
@@ -177,51 +220,100 @@ unsafe fn sliding<const N: usize, const LIMITED: bool, const SIGNED: bool>(
     for place in (0..period).step_by(CHUNK) {
         // SAFETY: the caller's promise; weights and starts have four registers for each chunk of the period and column.
         unsafe {
-            let at = |column: [*const u8; 4], at: usize| shuffled(column.map(|row| row.add(at)));
-            let weights = w.map(|w| w.weights.add(place / CHUNK * 3 * 4));
-            let starts = w.map(|w| w.starts.add(place));
-            let (mut first, mut second) = (at(columns[0], place), at(columns[1], place));
-            for element in (place..len).step_by(period) {
-                let third = at(columns[2], element);
-                for n in 0..N {
-                    let mut sums = [0, 1, 2, 3].map(|j| _mm512_load_si512(starts[n].add(j * BLOCK).cast()));
-                    for (q, quads) in [first, second, third].iter().enumerate() {
-                        for j in 0..4 {
-                            let w = _mm512_load_si512(weights[n].add(q * 4 + j).cast());
-                            sums[j] = _mm512_dpbusd_epi32(sums[j], quads[j], w);
-                        }
+            let lines = place / CHUNK * 3 * 4;
+            let (mut first, mut second) = (shuffled(rows, place), shuffled(rows, place + period));
+            let mut at = place;
+            while at + period < len {
+                let mut sums = begin::<2, N, LIMITED>(&w, place);
+                add(&mut sums, [&first, &second], &w, lines);
+                let third = shuffled(rows, at + 2 * period);
+                add(&mut sums, [&second, &third], &w, lines + 4);
+                let fourth = shuffled(rows, at + 3 * period);
+                add(&mut sums, [&third, &fourth], &w, lines + 8);
+                ends.chunk::<2, N, LIMITED>(&mut sums, place);
+                for p in 0..2 {
+                    for n in 0..N {
+                        let bytes = packed(sums[p][n], SIGNED, ends.ceiling);
+                        _mm512_storeu_si512(out[n].add(at + p * period).cast(), bytes);
                     }
-                    _mm512_storeu_si512(out[n].add(element).cast(), ends.chunk::<LIMITED, SIGNED>(sums, place));
                 }
-                (first, second) = (second, third);
+                (first, second) = (third, fourth);
+                at += 2 * period;
+            }
+            if at < len {
+                let mut sums = begin::<1, N, LIMITED>(&w, place);
+                add(&mut sums, [&first], &w, lines);
+                add(&mut sums, [&second], &w, lines + 4);
+                add(&mut sums, [&shuffled(rows, at + 2 * period)], &w, lines + 8);
+                ends.chunk::<1, N, LIMITED>(&mut sums, place);
+                for n in 0..N {
+                    _mm512_storeu_si512(out[n].add(at).cast(), packed(sums[0][n], SIGNED, ends.ceiling));
+                }
             }
         }
     }
 }
 
+/// Chunk by chunk; two at once where they meet the same weights.
+///
 /// # Safety
 /// Rows of all quads have whole chunks for every element of the outputs; ends are as long as the weights' period.
-#[inline(always)]
-unsafe fn depthwise_by<const N: usize, const LIMITED: bool, const SIGNED: bool>(
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn chunks<const N: usize, const LIMITED: bool, const SIGNED: bool>(
     (quads, quad): (usize, impl Fn(usize) -> [*const u8; 4]),
     (w, period): ([Kernel; N], usize),
     ends: Ends,
     (out, len): ([*mut u8; N], usize),
 ) {
-    let mut place = 0;
-    for at in (0..len).step_by(CHUNK) {
-        // SAFETY: the caller's promise; places go round in the period. Stores are masked to what there is of the output.
-        unsafe {
-            for (sums, out) in chunk((quads, &quad), w, at, place).into_iter().zip(out) {
-                let bytes = ends.chunk::<LIMITED, SIGNED>(sums, place);
-                if len - at >= CHUNK {
-                    _mm512_storeu_si512(out.add(at).cast(), bytes);
-                } else {
-                    _mm512_mask_storeu_epi8(out.add(at).cast(), (1 << (len - at)) - 1, bytes);
+    let (mut at, mut place) = (0, 0);
+    // SAFETY: the caller's promise; places go round in the period. Stores are masked to what there is of the output.
+    unsafe {
+        while period == CHUNK && at + CHUNK < len {
+            let mut sums = begin::<2, N, LIMITED>(&w, 0);
+            for q in 0..quads {
+                let rows = quad(q);
+                let (first, second) = (shuffled(rows, at), shuffled(rows, at + CHUNK));
+                add(&mut sums, [&first, &second], &w, q * 4);
+            }
+            ends.chunk::<2, N, LIMITED>(&mut sums, 0);
+            for p in 0..2 {
+                let at = at + p * CHUNK;
+                for n in 0..N {
+                    store(out[n].add(at), len - at, packed(sums[p][n], SIGNED, ends.ceiling));
                 }
             }
+            at += 2 * CHUNK;
         }
-        place = if place + CHUNK == period { 0 } else { place + CHUNK };
+        while at < len {
+            let mut sums = begin::<1, N, LIMITED>(&w, place);
+            for q in 0..quads {
+                add(&mut sums, [&shuffled(quad(q), at)], &w, (place / CHUNK * quads + q) * 4);
+            }
+            ends.chunk::<1, N, LIMITED>(&mut sums, place);
+            for n in 0..N {
+                store(out[n].add(at), len - at, packed(sums[0][n], SIGNED, ends.ceiling));
+            }
+            at += CHUNK;
+            place = if place + CHUNK == period { 0 } else { place + CHUNK };
+        }
+    }
+}
+
+/// A chunk, or what there is room for.
+///
+/// # Safety
+/// The machine has AVX-512; there is that room.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn store(out: *mut u8, room: usize, bytes: __m512i) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if room >= CHUNK {
+            _mm512_storeu_si512(out.cast(), bytes);
+        } else {
+            _mm512_mask_storeu_epi8(out.cast(), (1 << room) - 1, bytes);
+        }
     }
 }
 
@@ -246,9 +338,13 @@ pub unsafe fn depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]) {
         let mut ordered = [0i32; CHUNK];
         // SAFETY: as above; lane l of register j has elements 16 * l + 4 * j .. of the chunk.
         unsafe {
-            let [sums] = chunk((x.len().div_ceil(4), |q| quad(x, q)), [Kernel::of(w)], i * CHUNK, i % chunks * CHUNK);
+            let (w, place, quads) = ([Kernel::of(w)], i % chunks * CHUNK, x.len().div_ceil(4));
+            let mut sums = begin::<1, 1, true>(&w, place);
+            for q in 0..quads {
+                add(&mut sums, [&shuffled(quad(x, q), i * CHUNK)], &w, (place / CHUNK * quads + q) * 4);
+            }
             let at = ordered.as_mut_ptr();
-            for (j, sums) in sums.into_iter().enumerate() {
+            for (j, sums) in sums[0][0].into_iter().enumerate() {
                 _mm_storeu_si128(at.add(j * 4).cast(), _mm512_extracti32x4_epi32::<0>(sums));
                 _mm_storeu_si128(at.add(16 + j * 4).cast(), _mm512_extracti32x4_epi32::<1>(sums));
                 _mm_storeu_si128(at.add(32 + j * 4).cast(), _mm512_extracti32x4_epi32::<2>(sums));
