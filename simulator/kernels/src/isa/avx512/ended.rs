@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::super::pack;
 use super::super::tile::{Tile, sums};
 use super::super::{BLOCK, End, Packed, Panel};
 use super::Zmm;
@@ -159,6 +160,30 @@ impl<S: Sixteen + 'static> Tiles<S> {
     }
 }
 
+/// The next weights, asked for while others are met.
+struct Ahead<'a> {
+    lines: &'a [pack::Line],
+    each: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// The first of some lines, in so many turns.
+    fn new(lines: &'a [pack::Line], count: usize, turns: usize) -> Self {
+        let lines = &lines[..lines.len().min(count)];
+        Self { lines, each: lines.len().div_ceil(turns.max(1)) }
+    }
+
+    #[inline]
+    fn ask(&mut self) {
+        let (now, rest) = self.lines.split_at(self.each.min(self.lines.len()));
+        for line in now {
+            // SAFETY: every x86-64 has the instruction, which changes nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).cast()) };
+        }
+        self.lines = rest;
+    }
+}
+
 /// Every position with all filters; false, and nothing done, where that is no better than sums first and ends after them.
 ///
 /// # Safety
@@ -201,7 +226,7 @@ unsafe fn ended_by<S: Sixteen + 'static>(x: &Panel<'_>, w: &Packed, start: &[i32
                 // SAFETY: the caller's promise, for these positions and blocks.
                 unsafe {
                     let ends = std::array::from_fn(|n| S::of(end, (block + n.min(blocks - 1)) * BLOCK));
-                    some::<S>(&x, w, start, (tiles, block, &ends), [&rows, &columns], out);
+                    some::<S>(&x, w, start, (tiles, block, blocks, &ends), [&rows, &columns], out);
                 }
                 block += blocks;
             }
@@ -218,7 +243,7 @@ unsafe fn some<S: Sixteen>(
     x: &Panel<'_>,
     w: &Packed,
     start: &[i32],
-    (tiles, block, ends): (&[TileFn<S>], usize, &[S; 4]),
+    (tiles, block, blocks, ends): (&[TileFn<S>], usize, usize, &[S; 4]),
     [rows, columns]: [&Range<usize>; 2],
     out: &mut [u8],
 ) {
@@ -229,6 +254,8 @@ unsafe fn some<S: Sixteen>(
     };
     let parts = columns.len().div_ceil(tiles.len());
     let (lines, start) = (w.lines().as_ptr(), start.as_ptr());
+    let each = w.runs() * w.quads();
+    let mut ahead = Ahead::new(&w.lines()[(block + blocks) * each..], blocks * each, rows.len() * parts);
     for row in rows.clone() {
         let mut column = columns.start;
         for part in 0..parts {
@@ -247,6 +274,7 @@ unsafe fn some<S: Sixteen>(
             let to = To { out: out.wrapping_add((row * x.count + column) * step + block * BLOCK), step, lanes };
             // SAFETY: the caller's promise, for the positions of this tile.
             unsafe { tiles[count - 1](&tile, ends, &to) };
+            ahead.ask();
             column += count;
         }
     }
