@@ -84,7 +84,7 @@ const SHAPES: &[Shape] =
 #[target_feature(enable = "avx2")]
 fn peak(rounds: u64) -> u64 {
     // SAFETY: called where the instructions were detected.
-    unsafe { tile::peak::<Pairs, 8>(rounds) }
+    unsafe { tile::peak::<Pairs, 4>(rounds) }
 }
 
 loops_with!("avx2,fma", all);

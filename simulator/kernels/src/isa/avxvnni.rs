@@ -84,7 +84,7 @@ const SHAPES: &[Shape] = &[
 #[target_feature(enable = "avx2,avxvnni")]
 fn peak(rounds: u64) -> u64 {
     // SAFETY: called where the instructions were detected.
-    unsafe { tile::peak::<Ymm, 12>(rounds) }
+    unsafe { tile::peak::<Ymm, 6>(rounds) }
 }
 
 loops_with!("avx2,fma", all);

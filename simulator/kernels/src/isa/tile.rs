@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Pointers into panels that were checked once, outside the loops.
 
 use std::ops::Range;
+use std::{hint, ptr};
 
 use super::pack::{BLOCK, Line};
 use super::{Packed, Panel};
@@ -161,7 +162,7 @@ pub(super) unsafe fn multiply(
     }
 }
 
-/// Multiply-adds from registers to registers, `rounds` times `N` instructions: what nothing can be faster than. Gives how
+/// Multiply-adds from registers to registers, `rounds` times two for each of `N`: what nothing can be faster than. Gives how
 /// many there were.
 ///
 /// # Safety
@@ -171,21 +172,22 @@ pub(super) unsafe fn peak<L: Lanes, const N: usize>(rounds: u64) -> u64 {
     let (mut values, bytes) = ([1i32; BLOCK], [1i8; 4 * BLOCK]);
     // SAFETY: the arrays are as long as the longest reads and writes.
     unsafe {
-        let (x, w) = (L::quad(bytes.as_ptr().cast()), L::weights(bytes.as_ptr()));
-        let mut sums = [L::start(values.as_ptr()); N];
+        // Opaque, and inputs read anew, so that no product is taken for another, nor rounds together.
+        let [v, w] = std::array::from_fn(|_| L::weights(hint::black_box(&bytes).as_ptr()));
+        let x = L::quad(bytes.as_ptr().cast());
+        let mut sums = [[L::start(values.as_ptr()); 2]; N];
         for _ in 0..rounds {
-            // Opaque, so that rounds are not taken together.
-            let x = std::hint::black_box(x);
-            for sum in &mut sums {
-                *sum = L::dot(*sum, x, w);
+            for sums in &mut sums {
+                let x = ptr::read_volatile(&x);
+                *sums = [L::dot(sums[0], x, v), L::dot(sums[1], x, w)];
             }
         }
-        for s in sums {
+        for s in sums.into_iter().flatten() {
             L::store(s, values.as_mut_ptr());
-            std::hint::black_box(&mut values);
+            hint::black_box(&mut values);
         }
     }
-    rounds * (N * BLOCK / L::PER_BLOCK * 4) as u64
+    rounds * (2 * N * BLOCK / L::PER_BLOCK * 4) as u64
 }
 
 /// Loops that compilers vectorise, compiled for an instruction set.

@@ -132,7 +132,7 @@ const SHAPES: &[Shape] = &[
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn peak(rounds: u64) -> u64 {
     // SAFETY: called where the instructions were detected.
-    unsafe { tile::peak::<Zmm, 24>(rounds) }
+    unsafe { tile::peak::<Zmm, 12>(rounds) }
 }
 
 loops_with!("avx512f,avx512bw,avx512vl,avx512vnni");
