@@ -138,7 +138,7 @@ impl Layer {
         let ending = Ending::new(Finisher::new(finish, tile.filters.len())?, &largest);
         operator.end_with(&ending);
         let terms = crate::pool::terms(&context, &ending, pool, &largest);
-        let ready = operator.ready(&context, &pad_pixel);
+        let ready = operator.ready(&context, &pad_pixel, pool != Pool::None);
         Ok(Self { context, operator, ending, tile, terms, ready, pool, needed })
     }
 

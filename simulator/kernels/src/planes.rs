@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::isa::Columns;
 use crate::stage::SLACK;
 use crate::{Bytes, Geometry, View};
 
@@ -25,6 +26,8 @@ pub(crate) struct Planes {
     pad: Vec<u8>,
     /// Which planes a column goes to.
     split: Split,
+    /// Whether rows are met where they lie; then nothing gets ready.
+    in_place: bool,
     /// First channel, and how many.
     first: usize,
     filters: usize,
@@ -68,6 +71,31 @@ impl Planar<'_> {
         }
         let end = self.there.end.max(rows.end);
         self.there = self.there.start.max(end.saturating_sub(self.ring))..end;
+    }
+
+    /// Some rows, at most four, as columns `stride` apart; none where columns are parted. Rows that are met next go as far as to `next`.
+    pub(crate) fn columns(&mut self, rows: Range<usize>, next: usize, stride: usize) -> Option<Columns<'_>> {
+        let (planes, top, len) = (self.planes, rows.start, rows.len());
+        let pad = &planes.pad[planes.first..][..planes.filters];
+        if planes.in_place {
+            let row = |r: usize| planes.pixels(&self.view, top + r).filter(|_| r < len);
+            let there = planes.inside.len();
+            return Some(Columns {
+                rows: std::array::from_fn(|r| row(r).map(|row| &row[planes.first..])),
+                step: planes.channels,
+                before: planes.inside.start,
+                there,
+                stride,
+                pad,
+                next: planes.between(&self.view, rows.end..next),
+            });
+        }
+        if !matches!(planes.split, Split::Columns(1)) {
+            return None;
+        }
+        self.meet(rows);
+        let (row, there) = (|r: usize| (r < len).then(|| self.row(top + r)), planes.size[1]);
+        Some(Columns { rows: std::array::from_fn(row), step: planes.filters, before: 0, there, stride, pad, next: &[] })
     }
 
     /// Everything from a row on, which was met.
@@ -114,9 +142,16 @@ impl Planes {
             signed,
             pad: pad_pixel.to_vec(),
             split,
+            in_place: false,
             first: filters.start,
             filters: filters.len(),
         }
+    }
+
+    /// The same with rows that are met where they lie, if bytes are taken as they are.
+    pub(crate) fn in_place(mut self) -> Self {
+        self.in_place = !self.signed;
+        self
     }
 
     /// An input of which no row is ready yet. The view has all that the layer needs.
@@ -128,16 +163,35 @@ impl Planes {
         };
         let plane_step = across * self.filters;
         let row_step = planes * plane_step;
-        let ring = rows.min((self.kernel + 1).max(RING / row_step.max(1)));
+        let ring = if self.in_place { 0 } else { rows.min((self.kernel + 1).max(RING / row_step.max(1))) };
         let data = buffer.at_least(ring * row_step + SLACK);
         Planar { planes: self, view: input.clone(), data, row_step, plane_step, ring, there: 0..0 }
     }
 
+    /// What there is of a row; none where all of it is padding.
+    fn pixels<'a>(&self, input: &View<'a>, row: usize) -> Option<&'a [u8]> {
+        let (y, (rows, first)) = (self.origin[0] + row as isize, &self.needed);
+        let there = y >= 0 && rows.contains(&(y as usize)) && !self.inside.is_empty();
+        there.then(|| input.pixels(y as usize, *first, self.inside.len()))
+    }
+
+    /// All bytes of some rows, as far as they are there.
+    fn between<'a>(&self, input: &View<'a>, rows: Range<usize>) -> &'a [u8] {
+        let row = |row: usize| {
+            ((self.origin[0] + row as isize).max(0) as usize).clamp(self.needed.0.start, self.needed.0.end)
+        };
+        let (rows, start) = (row(rows.start)..row(rows.end), self.needed.1);
+        if rows.is_empty() || self.inside.is_empty() {
+            return &[];
+        }
+        let (bytes, row_step) = input.from(rows.start, start);
+        &bytes[..bytes.len().min(rows.len() * row_step)]
+    }
+
     fn ready_row(&self, input: &View<'_>, row: usize, plane_step: usize, into: &mut [u8]) {
-        let (y, (needed_rows, first)) = (self.origin[0] + row as isize, &self.needed);
-        let there = y >= 0 && needed_rows.contains(&(y as usize)) && !self.inside.is_empty();
-        let inside = if there { self.inside.clone() } else { 0..0 };
-        let pixels = if there { input.pixels(y as usize, *first, inside.len()) } else { &[] };
+        let pixels = self.pixels(input, row);
+        let (there, inside) = (pixels.is_some(), if pixels.is_some() { self.inside.clone() } else { 0..0 });
+        let pixels = pixels.unwrap_or_default();
         if matches!(self.split, Split::Columns(1)) && self.filters == self.channels {
             // As it comes.
             let (before, rest) = into.split_at_mut(inside.start * self.channels);

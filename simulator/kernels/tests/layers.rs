@@ -6,7 +6,7 @@ mod naive;
 use akida_kernels::*;
 use proptest::prelude::*;
 
-use naive::{Case, Values};
+use naive::{Case, Values, run};
 
 const KINDS: [Kind; 6] = [
     Kind::Standard,
@@ -125,35 +125,6 @@ prop_compose! {
             }
         }
         case
-    }
-}
-
-fn run(case: &Case, kernels: &'static dyn Kernels) -> Result<Vec<i32>, TestCaseError> {
-    let weights = Weights { main: &case.weights, pointwise: &case.pointwise };
-    let layer = Layer::prepare(case.spec.clone(), weights, kernels)?;
-    // Only what is needed is given.
-    let [rows, columns] = layer.needed().clone();
-    let [_, width, channels] = case.spec.geometry.input;
-    let window: Vec<u8> = rows
-        .clone()
-        .flat_map(|r| columns.clone().map(move |c| (r * width + c) * channels))
-        .flat_map(|start| case.input[start..start + channels].iter().copied())
-        .collect();
-    let view = View::window(&window, rows, columns, channels)?;
-    let len = case.spec.tile.len();
-    let mut scratch = Scratch::default();
-    if case.spec.finish.output_bits == 32 {
-        let mut out = vec![7; len];
-        layer.run(&view, &mut scratch, Output::Words(&mut out))?;
-        Ok(out)
-    } else {
-        let mut out = vec![7; len];
-        layer.run(&view, &mut scratch, Output::Bytes(&mut out))?;
-        let signed = case.spec.finish.output_signed;
-        let sign = |b: u8| if signed && case.spec.finish.output_bits == 8 { i32::from(b as i8) } else { i32::from(b) };
-        // Narrow signed values are stored sign-extended.
-        let narrow = |b: u8| if signed { i32::from(b as i8) } else { sign(b) };
-        Ok(out.into_iter().map(narrow).collect())
     }
 }
 

@@ -249,6 +249,11 @@ pub trait Kernels: Debug + Send + Sync {
         false
     }
 
+    /// Depthwise convolutions of columns that lie where they are, where there is a way for them.
+    fn columns(&self) -> Option<&dyn ColumnKernels> {
+        None
+    }
+
     /// The same, sums.
     ///
     /// # Panics
@@ -310,6 +315,58 @@ pub trait Kernels: Debug + Send + Sync {
 
     /// Bytes with inverted sign bits.
     fn offset(&self, bytes: &[u8], out: &mut [u8]);
+}
+
+/// What a depthwise kernel of three columns and up to four rows meets, of as many channels as it has filters, whole [`CHUNK`]s.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    /// Rows, from their first column on; none where all of one is padding.
+    pub rows: [Option<&'a [u8]>; 4],
+    /// Bytes from a column to the next.
+    pub step: usize,
+    /// Columns of padding that come first, and columns there are. Behind them is padding.
+    pub before: usize,
+    /// Columns there are.
+    pub there: usize,
+    /// Columns from a position to the next, 1 or 2.
+    pub stride: usize,
+    /// A column of padding.
+    pub pad: &'a [u8],
+    /// What is met next, as far as that is known: it may be asked for meanwhile.
+    pub next: &'a [u8],
+}
+
+impl Columns<'_> {
+    /// Columns of a kernel.
+    pub const ACROSS: usize = 3;
+
+    /// Whether all that a kernel meets is there.
+    fn check(&self, w: &Taps, end: &TapsEnd, len: usize) {
+        let period = w.period();
+        assert!(w.taps() == self.rows.len() * Self::ACROSS, "{} taps of three columns of four rows", w.taps());
+        assert!(period == self.pad.len() && end.width() == period, "an end and padding for each of {period} filters");
+        assert!(len.is_multiple_of(period), "{len} outputs of {period} filters");
+        assert!(matches!(self.stride, 1 | 2), "columns {} apart", self.stride);
+        if let Some(last) = self.there.checked_sub(1) {
+            let needed = last * self.step + period;
+            assert!(self.rows.iter().flatten().all(|row| row.len() >= needed), "{needed} bytes of every row");
+        }
+    }
+}
+
+/// Depthwise convolutions of [`Columns`]; taps are (column, row), of four rows.
+pub trait ColumnKernels {
+    /// A row of positions.
+    ///
+    /// # Panics
+    /// When lengths do not fit together.
+    fn one_row(&self, x: &Columns<'_>, w: &Taps, end: &TapsEnd, out: &mut [u8]);
+
+    /// Two rows of the same columns.
+    ///
+    /// # Panics
+    /// As [`one_row`](Self::one_row).
+    fn two_rows(&self, x: &Columns<'_>, w: [&Taps; 2], end: &TapsEnd, out: [&mut [u8]; 2]);
 }
 
 /// What the rows of a depthwise layer must look like.

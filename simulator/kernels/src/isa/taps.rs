@@ -38,6 +38,13 @@ pub struct TapsEnd {
     pub(super) begun: Aligned<i32>,
 }
 
+impl TapsEnd {
+    /// Elements it is for.
+    pub(super) fn width(&self) -> usize {
+        self.lanes.low.len()
+    }
+}
+
 /// Elements after which filters repeat themselves in whole chunks.
 fn period(filters: usize) -> usize {
     let mut period = filters.max(1);

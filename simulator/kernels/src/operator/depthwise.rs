@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Context;
 use crate::Geometry;
-use crate::isa::{Affine, Taps, TapsEnd};
+use crate::isa::{Affine, CHUNK, Columns, Taps, TapsEnd};
 use crate::planes::{Planar, Planes};
 
 #[derive(Clone, Debug)]
@@ -16,22 +16,25 @@ pub(crate) struct Depthwise {
     filters: Range<usize>,
     frames: usize,
     taps: Taps,
-    /// For two rows of the convolution at once, see [`Two`].
-    two: Option<Two>,
+    /// For kernels of three rows.
+    four: Option<Four>,
+    /// Whether there are kernels for columns where they lie.
+    by_column: bool,
     end: Option<TapsEnd>,
 }
 
-/// A kernel of three rows that moves by one: two rows of the convolution meet four of the input, and four bytes of a column are what
-/// one instruction takes. The kernel of the first has zeros in its last row, that of the second in its first. Taps are (column, row).
+/// A kernel of three rows as one of four, since four bytes of a column are what one instruction takes: one with zeros in its last row,
+/// and one in its first. Where kernels move by one, the two make two rows of the convolution of the same four of the input. Taps are
+/// (column, row).
 #[derive(Clone, Debug)]
-struct Two([Taps; 2]);
+struct Four([Taps; 2]);
 
-impl Two {
+impl Four {
     const ROWS: usize = 4;
 
     fn new(context: &Context, weights: &[i8], filters: usize) -> Option<Self> {
-        let Geometry { kernel: [rows, across], stride, .. } = context.geometry;
-        if rows != Self::ROWS - 1 || stride[0] != 1 {
+        let Geometry { kernel: [rows, across], .. } = context.geometry;
+        if rows != Self::ROWS - 1 {
             return None;
         }
         let taps = |shift: usize| {
@@ -51,16 +54,21 @@ impl Depthwise {
     pub(super) fn new(context: &Context, weights: &[i8], filters: Range<usize>) -> Self {
         let Geometry { kernel: [rows, across], stride: [_, stride], .. } = context.geometry;
         let taps = Taps::new(weights, filters.len(), rows * across, context.inputs.offset());
-        let two = Two::new(context, weights, filters.len());
+        let four = Four::new(context, weights, filters.len());
         let columns = (0..across).map(|t| (t % stride, t / stride)).collect();
-        Self { rows, columns, filters, frames: 1, taps, two, end: None }
+        let by_column = four.is_some()
+            && across == Columns::ACROSS
+            && stride <= 2
+            && filters.len().is_multiple_of(CHUNK)
+            && context.kernels.columns().is_some();
+        Self { rows, columns, filters, frames: 1, taps, four, by_column, end: None }
     }
 
     /// `weights` is (filter, frame); frames lie one after another in the channels.
     pub(super) fn temporal(context: &Context, weights: &[i8], filters: Range<usize>, frames: usize) -> Self {
         let taps = Taps::new(weights, filters.len(), frames, context.inputs.offset());
         let columns = (0..frames).map(|frame| (frame, 0)).collect();
-        Self { rows: 1, columns, filters, frames, taps, two: None, end: None }
+        Self { rows: 1, columns, filters, frames, taps, four: None, by_column: false, end: None }
     }
 
     pub(super) fn filters(&self) -> usize {
@@ -72,9 +80,11 @@ impl Depthwise {
         self.end = Some(self.taps.end(self.filters.len(), affine));
     }
 
-    pub(super) fn planes(&self, context: &Context, pad_pixel: &[u8]) -> Planes {
+    /// How rows get ready; `ended` says whether nothing but outputs is asked for.
+    pub(super) fn planes(&self, context: &Context, pad_pixel: &[u8], ended: bool) -> Planes {
         let Context { geometry, conv, inputs, .. } = context;
-        Planes::new(geometry, conv, self.filters.clone(), self.frames, inputs.signed, pad_pixel)
+        let planes = Planes::new(geometry, conv, self.filters.clone(), self.frames, inputs.signed, pad_pixel);
+        if self.by_column && ended && self.end.is_some() { planes.in_place() } else { planes }
     }
 
     /// What the taps meet in row `y` of the convolution.
@@ -101,7 +111,12 @@ impl Depthwise {
     pub(super) fn bytes(&self, context: &Context, input: &mut Planar<'_>, y: usize, out: &mut [u8]) -> bool {
         let Some(end) = &self.end else { return false };
         let row_len = context.conv[1].len() * self.filters.len();
-        for (y, out) in (y..).step_by(2).zip(out.chunks_mut(2 * row_len)) {
+        // Kernels that move by one meet enough rows for two.
+        let at_once = if context.geometry.stride[0] == 1 { 2 } else { 1 };
+        for (y, out) in (y..).step_by(at_once).zip(out.chunks_mut(at_once * row_len)) {
+            if self.by_columns(context, input, y, end, (out, row_len)) {
+                continue;
+            }
             if out.len() == 2 * row_len && self.two_rows(context, input, y, end, out) {
                 continue;
             }
@@ -112,13 +127,42 @@ impl Depthwise {
         true
     }
 
+    /// Row `y`, and the next where there is room for it, of columns where they lie; false where that is no way.
+    fn by_columns(
+        &self,
+        context: &Context,
+        input: &mut Planar<'_>,
+        y: usize,
+        end: &TapsEnd,
+        (out, row_len): (&mut [u8], usize),
+    ) -> bool {
+        let (true, Some(Four([first, second])), Some(kernels)) =
+            (self.by_column, &self.four, context.kernels.columns())
+        else {
+            return false;
+        };
+        let [stride, across] = context.geometry.stride;
+        let top = (y - context.conv[0].start) * stride;
+        let (above, below) = out.split_at_mut(row_len);
+        let rows = if below.is_empty() { Four::ROWS - 1 } else { Four::ROWS };
+        // As many rows further on as there are rows of the output.
+        let next = top + rows + if below.is_empty() { stride } else { 2 * stride };
+        let Some(x) = input.columns(top..top + rows, next, across) else { return false };
+        if below.is_empty() {
+            kernels.one_row(&x, first, end, above);
+        } else {
+            kernels.two_rows(&x, [first, second], end, [above, below]);
+        }
+        true
+    }
+
     /// Rows `y` and the next, where kernels have a way to make them at once; else false.
     fn two_rows(&self, context: &Context, input: &mut Planar<'_>, y: usize, end: &TapsEnd, out: &mut [u8]) -> bool {
-        let Some(Two([first, second])) = &self.two else { return false };
+        let Some(Four([first, second])) = &self.four else { return false };
         let top = y - context.conv[0].start;
-        input.meet(top..top + Two::ROWS);
+        input.meet(top..top + Four::ROWS);
         let input = &*input;
-        let rows: [&[u8]; Two::ROWS] = std::array::from_fn(|r| input.row(top + r));
+        let rows: [&[u8]; Four::ROWS] = std::array::from_fn(|r| input.row(top + r));
         let mut taps = Rows::new();
         for &(plane, column) in &self.columns {
             let place = input.place(plane, column);

@@ -176,11 +176,11 @@ impl Operator {
         (0..filters).map(|f| row(f) * context.inputs.largest).collect()
     }
 
-    /// How the input gets ready.
-    pub(crate) fn ready(&self, context: &Context, pad_pixel: &[u8]) -> Ready {
+    /// How the input gets ready; `pooled` says whether sums are asked for beside outputs.
+    pub(crate) fn ready(&self, context: &Context, pad_pixel: &[u8], pooled: bool) -> Ready {
         let Context { geometry, transposed, conv, inputs, .. } = context;
         match self {
-            Operator::Depthwise(depthwise) => Ready::Planes(depthwise.planes(context, pad_pixel)),
+            Operator::Depthwise(depthwise) => Ready::Planes(depthwise.planes(context, pad_pixel, !pooled)),
             Operator::Separable(separable) => Ready::Planes(separable.planes(context, pad_pixel)),
             Operator::Matrix(_) | Operator::Spread(_) => {
                 let run = geometry.kernel[1] * geometry.input[2];

@@ -36,7 +36,7 @@ impl Separable {
     }
 
     pub(super) fn planes(&self, context: &Context, pad_pixel: &[u8]) -> Planes {
-        self.depthwise.planes(context, pad_pixel)
+        self.depthwise.planes(context, pad_pixel, false)
     }
 
     pub(super) fn row(&self, context: &Context, input: &mut Planar<'_>, y: usize, room: &mut Room, sums: &mut [i32]) {

@@ -2,6 +2,7 @@
 //! crate under test.
 
 use akida_kernels::*;
+use proptest::test_runner::TestCaseError;
 
 /// A layer with everything it needs.
 #[derive(Debug)]
@@ -122,6 +123,35 @@ pub fn plain(arithmetic: Arithmetic) -> Finish {
         scale: None,
         output_bits: 32,
         output_signed: true,
+    }
+}
+
+/// What a layer makes of a case, given no more than it needs.
+pub fn run(case: &Case, kernels: &'static dyn Kernels) -> Result<Vec<i32>, TestCaseError> {
+    let weights = Weights { main: &case.weights, pointwise: &case.pointwise };
+    let layer = Layer::prepare(case.spec.clone(), weights, kernels)?;
+    let [rows, columns] = layer.needed().clone();
+    let [_, width, channels] = case.spec.geometry.input;
+    let window: Vec<u8> = rows
+        .clone()
+        .flat_map(|r| columns.clone().map(move |c| (r * width + c) * channels))
+        .flat_map(|start| case.input[start..start + channels].iter().copied())
+        .collect();
+    let view = View::window(&window, rows, columns, channels)?;
+    let len = case.spec.tile.len();
+    let mut scratch = Scratch::default();
+    if case.spec.finish.output_bits == 32 {
+        let mut out = vec![7; len];
+        layer.run(&view, &mut scratch, Output::Words(&mut out))?;
+        Ok(out)
+    } else {
+        let mut out = vec![7; len];
+        layer.run(&view, &mut scratch, Output::Bytes(&mut out))?;
+        let signed = case.spec.finish.output_signed;
+        let sign = |b: u8| if signed && case.spec.finish.output_bits == 8 { i32::from(b as i8) } else { i32::from(b) };
+        // Narrow signed values are stored sign-extended.
+        let narrow = |b: u8| if signed { i32::from(b as i8) } else { sign(b) };
+        Ok(out.into_iter().map(narrow).collect())
     }
 }
 

@@ -16,7 +16,9 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use std::ops::Range;
 
-use super::{Affine, Avx512Vnni, End, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows};
+use super::{
+    Affine, Avx512Vnni, ColumnKernels, End, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
+};
 
 /// AMX kernels.
 #[derive(Debug)]
@@ -129,6 +131,10 @@ impl Kernels for Amx {
 
     fn depthwise_two(&self, x: &[&[u8]], w: [&Taps; 2], end: &TapsEnd, out: [&mut [u8]; 2]) -> bool {
         self.others.depthwise_two(x, w, end, out)
+    }
+
+    fn columns(&self) -> Option<&dyn ColumnKernels> {
+        self.others.columns()
     }
 
     fn depthwise_sums(&self, x: &[&[u8]], w: &Taps, out: &mut [i32]) {

@@ -21,7 +21,7 @@ fn quad(x: &[&[u8]], quad: usize) -> [*const u8; 4] {
 /// The machine has AVX-512 VNNI, the rows the chunk.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn shuffled(rows: [*const u8; 4], at: usize) -> [__m512i; 4] {
+pub unsafe fn shuffled(rows: [*const u8; 4], at: usize) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
     unsafe {
         let (a, b) = (_mm512_loadu_si512(rows[0].add(at).cast()), _mm512_loadu_si512(rows[1].add(at).cast()));
@@ -40,19 +40,19 @@ unsafe fn shuffled(rows: [*const u8; 4], at: usize) -> [__m512i; 4] {
 /// What an [`Affine`] end has, found once: stores of bytes might change where vectors are, for all that a compiler knows. The rule is
 /// that of [`Line`](super::ends::Line); layers that move by one took 4 to 10 % longer with one made from these.
 #[derive(Clone, Copy)]
-struct Ends {
+pub struct Ends {
     low: *const i32,
     high: *const i32,
     m: *const i32,
     add: *const i32,
     k: *const i32,
-    ceiling: __m512i,
+    pub ceiling: __m512i,
 }
 
 impl Ends {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn of<const LIMITED: bool>(end: &TapsEnd) -> Self {
+    pub fn of<const LIMITED: bool>(end: &TapsEnd) -> Self {
         let lanes = &end.lanes;
         Self {
             low: lanes.low.as_ptr(),
@@ -70,7 +70,11 @@ impl Ends {
     /// The machine has AVX-512 VNNI; the chunk at `place` has an end.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn chunk<const P: usize, const N: usize, const LIMITED: bool>(self, sums: &mut Sums<P, N>, place: usize) {
+    pub unsafe fn chunk<const P: usize, const N: usize, const LIMITED: bool>(
+        self,
+        sums: &mut Sums<P, N>,
+        place: usize,
+    ) {
         for j in 0..4 {
             // SAFETY: the caller's promise.
             unsafe {
@@ -96,19 +100,19 @@ impl Ends {
 
 /// Where starts and weights of a kernel are, for the same reason.
 #[derive(Clone, Copy)]
-struct Kernel {
+pub struct Kernel {
     starts: *const i32,
     weights: *const Line,
 }
 
 impl Kernel {
-    fn of(taps: &Taps) -> Self {
+    pub fn of(taps: &Taps) -> Self {
         Self { starts: taps.lanes().as_ptr(), weights: taps.quads().as_ptr() }
     }
 }
 
 /// Sums of a chunk, of some positions by some kernels.
-type Sums<const P: usize, const N: usize> = [[[__m512i; 4]; N]; P];
+pub type Sums<const P: usize, const N: usize> = [[[__m512i; 4]; N]; P];
 
 /// What sums begin with: where nothing limits them it is in their end already.
 ///
@@ -116,7 +120,7 @@ type Sums<const P: usize, const N: usize> = [[[__m512i; 4]; N]; P];
 /// The machine has AVX-512 VNNI; there are starts for the chunk at `place`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn begin<const P: usize, const N: usize, const LIMITED: bool>(w: &[Kernel; N], place: usize) -> Sums<P, N> {
+pub unsafe fn begin<const P: usize, const N: usize, const LIMITED: bool>(w: &[Kernel; N], place: usize) -> Sums<P, N> {
     let mut sums = [[[_mm512_setzero_si512(); 4]; N]; P];
     if LIMITED {
         for n in 0..N {
@@ -136,7 +140,7 @@ unsafe fn begin<const P: usize, const N: usize, const LIMITED: bool>(w: &[Kernel
 /// The machine has AVX-512 VNNI; weights are those of the chunk and the taps.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn add<const P: usize, const N: usize>(
+pub unsafe fn add<const P: usize, const N: usize>(
     sums: &mut Sums<P, N>,
     quads: [&[__m512i; 4]; P],
     w: &[Kernel; N],
@@ -191,68 +195,9 @@ unsafe fn depthwise_by<const N: usize, const LIMITED: bool, const SIGNED: bool>(
             // 3x3: addresses in registers.
             3 => {
                 let rows: [[*const u8; 4]; 3] = std::array::from_fn(|q| quad(x, q));
-                let next = |row: *const u8| row.wrapping_add(period);
-                let slide = out.1 > 0
-                    && out.1.is_multiple_of(period)
-                    && rows[1] == rows[0].map(next)
-                    && rows[2] == rows[1].map(next);
-                if slide {
-                    sliding::<N, LIMITED, SIGNED>(rows[0], (w, period), ends, out);
-                } else {
-                    chunks::<N, LIMITED, SIGNED>((3, |q| rows[q]), (w, period), ends, out);
-                }
+                chunks::<N, LIMITED, SIGNED>((3, |q| rows[q]), (w, period), ends, out);
             }
             quads => chunks::<N, LIMITED, SIGNED>((quads, |q| quad(x, q)), (w, period), ends, out),
-        }
-    }
-}
-
-/// Three columns of four rows, each column's rows those of the column before, one period on: then the next position meets two of them
-/// again, and they are shuffled once. All positions of a chunk of filters, two at once, then the next.
-///
-/// # Safety
-/// Rows have whole chunks for every element of the outputs, which are whole periods; ends are as long as the weights' period.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn sliding<const N: usize, const LIMITED: bool, const SIGNED: bool>(
-    rows: [*const u8; 4],
-    (w, period): ([Kernel; N], usize),
-    ends: Ends,
-    (out, len): ([*mut u8; N], usize),
-) {
-    for place in (0..period).step_by(CHUNK) {
-        // SAFETY: the caller's promise; weights and starts have four registers for each chunk of the period and column.
-        unsafe {
-            let lines = place / CHUNK * 3 * 4;
-            let (mut first, mut second) = (shuffled(rows, place), shuffled(rows, place + period));
-            let mut at = place;
-            while at + period < len {
-                let mut sums = begin::<2, N, LIMITED>(&w, place);
-                add(&mut sums, [&first, &second], &w, lines);
-                let third = shuffled(rows, at + 2 * period);
-                add(&mut sums, [&second, &third], &w, lines + 4);
-                let fourth = shuffled(rows, at + 3 * period);
-                add(&mut sums, [&third, &fourth], &w, lines + 8);
-                ends.chunk::<2, N, LIMITED>(&mut sums, place);
-                for p in 0..2 {
-                    for n in 0..N {
-                        let bytes = packed(sums[p][n], SIGNED, ends.ceiling);
-                        _mm512_storeu_si512(out[n].add(at + p * period).cast(), bytes);
-                    }
-                }
-                (first, second) = (third, fourth);
-                at += 2 * period;
-            }
-            if at < len {
-                let mut sums = begin::<1, N, LIMITED>(&w, place);
-                add(&mut sums, [&first], &w, lines);
-                add(&mut sums, [&second], &w, lines + 4);
-                add(&mut sums, [&shuffled(rows, at + 2 * period)], &w, lines + 8);
-                ends.chunk::<1, N, LIMITED>(&mut sums, place);
-                for n in 0..N {
-                    _mm512_storeu_si512(out[n].add(at).cast(), packed(sums[0][n], SIGNED, ends.ceiling));
-                }
-            }
         }
     }
 }

@@ -5,10 +5,10 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::super::pack;
 use super::super::tile::{Tile, sums};
 use super::super::{BLOCK, End, Packed, Panel};
 use super::Zmm;
+use super::ahead::{Ahead, LINE};
 use super::ends::{Line, Sixteen, Sloping, bytes, sixteen_bytes, store_four};
 
 /// Fewest positions for which this is worth it: of fewer, more blocks of filters are needed than registers have room for.
@@ -160,30 +160,6 @@ impl<S: Sixteen + 'static> Tiles<S> {
     }
 }
 
-/// The next weights, asked for while others are met.
-struct Ahead<'a> {
-    lines: &'a [pack::Line],
-    each: usize,
-}
-
-impl<'a> Ahead<'a> {
-    /// The first of some lines, in so many turns.
-    fn new(lines: &'a [pack::Line], count: usize, turns: usize) -> Self {
-        let lines = &lines[..lines.len().min(count)];
-        Self { lines, each: lines.len().div_ceil(turns.max(1)) }
-    }
-
-    #[inline]
-    fn ask(&mut self) {
-        let (now, rest) = self.lines.split_at(self.each.min(self.lines.len()));
-        for line in now {
-            // SAFETY: every x86-64 has the instruction, which changes nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).cast()) };
-        }
-        self.lines = rest;
-    }
-}
-
 /// Every position with all filters; false, and nothing done, where that is no better than sums first and ends after them.
 ///
 /// # Safety
@@ -255,7 +231,9 @@ unsafe fn some<S: Sixteen>(
     let parts = columns.len().div_ceil(tiles.len());
     let (lines, start) = (w.lines().as_ptr(), start.as_ptr());
     let each = w.runs() * w.quads();
-    let mut ahead = Ahead::new(&w.lines()[(block + blocks) * each..], blocks * each, rows.len() * parts);
+    // Weights of the next blocks.
+    let next = &w.lines()[(block + blocks) * each..];
+    let mut ahead = Ahead::new(next.as_ptr().cast(), size_of_val(next).min(blocks * each * LINE), rows.len() * parts);
     for row in rows.clone() {
         let mut column = columns.start;
         for part in 0..parts {

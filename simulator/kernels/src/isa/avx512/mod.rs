@@ -1,6 +1,8 @@
 //! AVX-512 VNNI: `vpdpbusd` on 512 bits, which adds four products of bytes to each 32-bit sum without saturating.
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
+mod ahead;
+mod columns;
 mod depthwise;
 mod ended;
 mod ends;
@@ -10,13 +12,14 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
+use columns::depthwise_columns;
 use depthwise::{depthwise, depthwise_of, depthwise_sums};
 pub(super) use ends::{Block, Line, Long, Narrow, Sloping, affine, slope, wide};
 use merge::add;
 
 use super::{
-    Affine, End, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
-    check_ending, loops,
+    Affine, ColumnKernels, Columns, End, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
+    check_depthwise, check_ending, loops,
 };
 
 /// AVX-512 VNNI kernels.
@@ -143,6 +146,10 @@ kernels!(Avx512Vnni, "x86_64-u8i8-avx512vnni", {
         unsafe { ended::ended(x, w, start, end, out) }
     }
 
+    fn columns(&self) -> Option<&dyn ColumnKernels> {
+        Some(self)
+    }
+
     fn depthwise_two(&self, x: &[&[u8]], w: [&Taps; 2], end: &TapsEnd, [first, second]: [&mut [u8]; 2]) -> bool {
         check_depthwise(x, w[0], first.len());
         check_depthwise(x, w[1], second.len());
@@ -151,3 +158,19 @@ kernels!(Avx512Vnni, "x86_64-u8i8-avx512vnni", {
         true
     }
 });
+
+impl ColumnKernels for Avx512Vnni {
+    fn one_row(&self, x: &Columns<'_>, w: &Taps, end: &TapsEnd, out: &mut [u8]) {
+        x.check(w, end, out.len());
+        // SAFETY: a value of this type exists only where its instructions were detected; columns were checked.
+        unsafe { depthwise_columns(x, [w], end, [out]) }
+    }
+
+    fn two_rows(&self, x: &Columns<'_>, w: [&Taps; 2], end: &TapsEnd, [first, second]: [&mut [u8]; 2]) {
+        x.check(w[0], end, first.len());
+        x.check(w[1], end, second.len());
+        assert!(first.len() == second.len(), "rows of one length");
+        // SAFETY: as above.
+        unsafe { depthwise_columns(x, w, end, [first, second]) }
+    }
+}

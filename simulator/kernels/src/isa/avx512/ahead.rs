@@ -1,0 +1,34 @@
+//! Asking for memory before it is met.
+#![allow(unsafe_code)] // An intrinsic that changes nothing.
+
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
+/// Bytes of a cache line.
+pub const LINE: usize = 64;
+
+/// Bytes that are met next, asked for in turns while others are met.
+pub struct Ahead {
+    at: *const u8,
+    lines: usize,
+    each: usize,
+}
+
+impl Ahead {
+    /// `len` bytes in so many turns. Where they are not there, nothing is lost but time.
+    pub fn new(at: *const u8, len: usize, turns: usize) -> Self {
+        let lines = len.div_ceil(LINE);
+        Self { at, lines, each: lines.div_ceil(turns.max(1)) }
+    }
+
+    /// A turn.
+    #[inline]
+    pub fn ask(&mut self) {
+        let now = self.each.min(self.lines);
+        for _ in 0..now {
+            // SAFETY: every x86-64 has the instruction, which is a hint and cannot fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.cast()) };
+            self.at = self.at.wrapping_add(LINE);
+        }
+        self.lines -= now;
+    }
+}
