@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::chip::job::{Begun, Computed};
 use crate::chip::memory::lock;
+use crate::chip::passes::Networks;
 
 /// How long a thread looks before it sleeps, and how often it looks between two looks at the clock.
 const LOOKS: Duration = Duration::from_micros(200);
 const LOOKS_BY_CLOCK: usize = 64;
-/// Jobs that a helper takes at least, where there are as many and they are faster together: weights are read once for all of them.
-const LEAST: usize = 8;
 
 /// What became of a job.
 #[expect(clippy::large_enum_variant, reason = "nearly all are made; a box would be an allocation a job")]
@@ -109,7 +108,7 @@ impl Team {
         let count = count.min(board.places.len());
         while board.ready() < count {
             if !board.waiting.is_empty() {
-                board = shared.work(board, 1);
+                board = shared.work(board, |_| 1);
                 continue;
             }
             drop(board);
@@ -150,11 +149,12 @@ impl Shared {
         self.ready.store(board.ready(), Ordering::Relaxed);
     }
 
-    /// Computes some of what waits, `least` at least. Less and less is taken, so that all end at about the same time, and not more than
+    /// Computes some of what waits, at least `least` of its networks. Less and less is taken, so that all end at about the same time, and not more than
     /// are faster together than one by one: whoever waits for the first of them would wait for the others too.
-    fn work<'a>(&'a self, mut board: MutexGuard<'a, Board>, least: usize) -> MutexGuard<'a, Board> {
+    fn work<'a>(&'a self, mut board: MutexGuard<'a, Board>, least: fn(&Networks) -> usize) -> MutexGuard<'a, Board> {
         let waiting = board.waiting.len();
-        let together = board.waiting.front().map_or(1, |first| first.networks().at_once());
+        let networks = board.waiting.front().map(Begun::networks);
+        let (least, together) = networks.map_or((1, 1), |networks| (least(networks), networks.at_once()));
         let most = if self.threads > 1 { together } else { waiting };
         let count = waiting.div_ceil(self.threads).max(waiting.min(least)).min(most);
         let first = board.out + board.places.len() - waiting;
@@ -171,7 +171,7 @@ impl Shared {
         let mut board = lock(&self.board);
         while !board.stop {
             if !board.waiting.is_empty() {
-                board = self.work(board, LEAST);
+                board = self.work(board, Networks::at_least);
                 continue;
             }
             drop(board);

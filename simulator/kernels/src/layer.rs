@@ -92,6 +92,7 @@ pub struct Layer {
     pub(crate) terms: Option<Terms>,
     ready: Ready,
     pool: Pool,
+    weights: usize,
     /// Rows and columns of the input behind the tile.
     needed: [Range<usize>; 2],
 }
@@ -138,8 +139,9 @@ impl Layer {
         let ending = Ending::new(Finisher::new(finish, tile.filters.len())?, &largest);
         operator.end_with(&ending);
         let terms = crate::pool::terms(&context, &ending, pool, &largest);
+        let weights = weights.main.len() + weights.pointwise.len();
         let ready = operator.ready(&context, &pad_pixel, pool != Pool::None);
-        Ok(Self { context, operator, ending, tile, terms, ready, pool, needed })
+        Ok(Self { context, operator, ending, tile, terms, ready, pool, weights, needed })
     }
 
     /// Rows and columns of the input that a run reads.
@@ -150,6 +152,11 @@ impl Layer {
     /// Channels of the input.
     pub fn inputs(&self) -> usize {
         self.context.geometry.input[2]
+    }
+
+    /// Weights that inputs meet.
+    pub fn weights(&self) -> usize {
+        self.weights
     }
 
     /// What a run makes.

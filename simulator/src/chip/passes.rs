@@ -20,6 +20,9 @@ use crate::mesh::{Inputs, Mesh, MeshOutput, Network, ReadMemory, TOGETHER};
 /// Bytes of meshes that are set aside at most; passes beyond are played anew each time.
 const MOST_BYTES: usize = 256 << 20;
 
+/// Bytes of weights of which a second-level cache does not keep many beside tensors.
+const MANY_WEIGHTS: usize = 512 << 10;
+
 /// Which pass of which ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
@@ -90,6 +93,13 @@ impl Networks {
     /// How many jobs are best computed together: as many as find room for their tensors in a second-level cache.
     pub fn at_once(&self) -> usize {
         self.passes.iter().map(|network| network.at_once()).min().unwrap_or(1).min(self.between())
+    }
+
+    /// How many a thread takes at least where several work, if they are faster together: enough of them to make up for reading weights
+    /// that no second-level cache keeps from one turn to the next, but not so many that others have nothing to do meanwhile.
+    pub fn at_least(&self) -> usize {
+        let weights: usize = self.passes.iter().map(|network| network.weights()).sum();
+        if weights > MANY_WEIGHTS { 8 } else { 4 }
     }
 
     /// How many go from pass to pass together.

@@ -167,6 +167,16 @@ impl Network {
         works.filter_map(|w| if let Work::External(external) = w { Some(range(external)) } else { None }).collect()
     }
 
+    /// Bytes of all weights.
+    pub fn weights(&self) -> usize {
+        let bytes = |part: &Part| match &part.work {
+            Work::Map(layer) | Work::Dense(_, layer) => layer.weights(),
+            Work::External(external) => external.words * size_of::<u32>(),
+            Work::Pass => 0,
+        };
+        self.layers.iter().flat_map(|layer| &layer.parts).map(bytes).sum()
+    }
+
     /// Whether a job sees something of those before it.
     pub fn keeps_frames(&self) -> bool {
         self.layers.iter().any(|l| l.fifo.is_some())
