@@ -92,14 +92,25 @@ def their_turn(model, samples):
     return float(seconds), float(memory)
 
 
+# Starts a program and prints its seconds and the most memory it had in use (MiB). Small itself: the system counts what a process had in
+# use before it became another program.
+STARTER = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:])
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - start, usage.ru_maxrss / 1024)
+sys.exit(status != 0)
+"""
+
+
 def our_turn(tool, model, samples, out):
-    start = time.perf_counter()
-    process = subprocess.Popen([tool, "quantize", model, "--target", "akida2", "--samples", samples, "-o", out, "--quiet", "--no-cache"])
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"akida-convert ended with {status} for {model}")
-    return seconds, usage.ru_maxrss / 1024
+    command = [tool, "quantize", model, "--target", "akida2", "--samples", samples, "-o", out, "--quiet", "--no-cache"]
+    ended = subprocess.run([sys.executable, "-c", STARTER, *command], stdout=subprocess.PIPE, text=True)
+    if ended.returncode:
+        raise SystemExit(f"akida-convert failed for {model}")
+    seconds, memory = ended.stdout.split()
+    return float(seconds), float(memory)
 
 
 def best(turns):
@@ -110,6 +121,7 @@ def best(turns):
 
 def main():
     tool, large, rounds = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
+    chosen = sys.argv[4:] or [*SMALL, IMAGES, *LARGE]
     print("| file | samples | akida-convert | memory | QuantizeML 1.2.5 | memory | ratio |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as scratch:
@@ -118,7 +130,7 @@ def main():
         mobilenet(scratch / f"{IMAGES}.onnx")
         files += [(IMAGES, scratch / f"{IMAGES}.onnx", IMAGE_SAMPLES)]
         files += [(name, large / f"{name}.onnx", FEW) for name in LARGE]
-        for name, model, few in files:
+        for name, model, few in (file for file in files if file[0] in chosen):
             samples = scratch / f"{name}.npy"
             if few is None:
                 arrays = np.load(DATA / name / "calib.npz")
