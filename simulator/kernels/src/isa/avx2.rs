@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
+use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with, multiply_by_tiles};
 use super::{
     Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
     loops,
@@ -88,4 +88,5 @@ fn peak(rounds: u64) -> u64 {
 }
 
 loops_with!("avx2,fma", all);
+multiply_by_tiles!();
 kernels!(Avx2, "x86_64-u8i8-avx2");

@@ -23,6 +23,41 @@ pub struct Packed {
     quads: usize,
     lines: Vec<Line>,
     sums: Vec<i32>,
+    fields: Option<Fields>,
+}
+
+/// Weights of two or four bits, several to a byte: for products of few positions, which take as long as reading weights. A byte of line i
+/// of a run has those of quads n * i to n * i + n - 1 in the same place, n of them, the first in its lowest bits.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields {
+    pub(crate) bits: u8,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// Bytes of weights from which on [`Fields`] are worth their memory: those a first-level cache does not hold.
+const MANY: usize = 64 << 10;
+
+impl Fields {
+    /// None where weights are few, or have more bits, or do not fill the lines, or where sums of bytes would not fit 32 bits if all weights
+    /// were as large as a byte's: sums are made of weights times a power of two.
+    fn new(lines: &[Line], runs: usize, quads: usize) -> Option<Self> {
+        let weights = || lines.iter().flat_map(|line| line.0.as_flattened());
+        let fit = |bits: u8| weights().all(|&w| (-(1 << (bits - 1))..1 << (bits - 1)).contains(&w));
+        let bits = [2u8, 4].into_iter().find(|&bits| fit(bits))?;
+        let each = usize::from(8 / bits);
+        let fits = (runs * quads * 4).checked_mul(255 * 128).is_some_and(|sum| sum <= i32::MAX as usize);
+        if size_of_val(lines) < MANY || !quads.is_multiple_of(each) || !fits {
+            return None;
+        }
+        let mask = (1u8 << bits) - 1;
+        let place = |quads: &[Line], filter: usize, tap: usize| {
+            let fields = quads.iter().enumerate();
+            fields.fold(0, |byte, (i, quad)| byte | (quad.0[filter][tap].cast_unsigned() & mask) << (bits * i as u8))
+        };
+        let line =
+            |quads: &[Line]| Line(std::array::from_fn(|f| std::array::from_fn(|t| place(quads, f, t).cast_signed())));
+        Some(Self { bits, lines: lines.chunks_exact(each).map(line).collect() })
+    }
 }
 
 impl Packed {
@@ -46,7 +81,14 @@ impl Packed {
                 sums[filter] = weights.iter().map(|&w| i32::from(w)).fold(0, i32::wrapping_add);
             }
         }
-        Self { filters, runs, quads, lines, sums }
+        Self { filters, runs, quads, lines, sums, fields: None }
+    }
+
+    /// The same, for products of few positions.
+    #[must_use]
+    pub fn for_few_positions(mut self) -> Self {
+        self.fields = Fields::new(&self.lines, self.runs, self.quads);
+        self
     }
 
     /// Filters.
@@ -76,6 +118,10 @@ impl Packed {
 
     pub(super) fn quads(&self) -> usize {
         self.quads
+    }
+
+    pub(super) fn fields(&self) -> Option<&Fields> {
+        self.fields.as_ref()
     }
 
     pub(super) fn lines(&self) -> &[Line] {

@@ -31,6 +31,9 @@ struct Phase {
 impl Phase {
     fn new(context: &Context, weights: &[i8], filters: usize, kernel: [usize; 2]) -> Self {
         let packed = Packed::new(weights, filters, kernel[0]);
+        // A dense layer of one sample meets its weights once, and takes as long as reading them.
+        let dense = context.conv.iter().all(|range| range.len() == 1);
+        let packed = if dense { packed.for_few_positions() } else { packed };
         let start = packed.start(context.inputs.offset());
         Self { kernel, packed, start }
     }

@@ -1,6 +1,8 @@
 //! Depthwise convolutions of three columns, which are read where they lie: the next position meets some of them again, and they are
 //! shuffled once.
-#![allow(unsafe_code)] // Intrinsics and pointers into rows that were checked once; every block says why it is sound.
+
+// Intrinsics and pointers into rows that were checked once; every block says why it is sound.
+#![allow(unsafe_code)]
 // As in `depthwise`.
 #![allow(clippy::needless_range_loop)]
 

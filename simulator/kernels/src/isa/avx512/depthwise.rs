@@ -1,6 +1,7 @@
 //! Depthwise convolutions: four rows of bytes are shuffled together, so that one instruction adds four taps.
-#![allow(unsafe_code)]
+
 // Instruction set intrinsics; every block says why it is sound.
+#![allow(unsafe_code)]
 // Sums in arrays stay in registers where loops count; iterators over arrays of arrays leave them in memory, which is half as fast.
 #![allow(clippy::needless_range_loop)]
 

@@ -6,6 +6,7 @@ mod columns;
 mod depthwise;
 mod ended;
 mod ends;
+mod fields;
 mod merge;
 
 use std::arch::x86_64::*;
@@ -136,6 +137,21 @@ const SHAPES: &[Shape] = &[
 fn peak(rounds: u64) -> u64 {
     // SAFETY: called where the instructions were detected.
     unsafe { tile::peak::<Zmm, 12>(rounds) }
+}
+
+/// # Safety
+/// The machine has AVX-512 VNNI.
+unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32], out: &mut [i32], out_step: usize) {
+    let x = x.joined();
+    match w.fields() {
+        Some(few) if x.rows == 1 && (1..=fields::MOST).contains(&x.count) => {
+            x.check(w, &blocks, start, out, out_step);
+            // SAFETY: the caller's promise; the panel is checked.
+            unsafe { fields::multiply(&x, (w, few), blocks, start, out, out_step) }
+        }
+        // SAFETY: the caller's promise.
+        _ => unsafe { tile::multiply(SHAPES, &x, w, blocks, start, out, out_step) },
+    }
 }
 
 loops_with!("avx512f,avx512bw,avx512vl,avx512vnni");
