@@ -1,13 +1,17 @@
-//! AVX2: bytes widened to 16 bits, pairs of products (`vpmaddwd`), which cannot saturate here: x <= 255 and |w| <= 128.
+//! AVX2: bytes widened to 16 bits, pairs of products (`vpmaddwd`), which cannot saturate here: x <= 255 and |w| <= 128. Inputs are widened
+//! once for all filters, weights for five positions.
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 use std::arch::x86_64::*;
+use std::cell::RefCell;
 use std::ops::Range;
 
-use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with, multiply_by_tiles};
+use crate::Bytes;
+
+use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
 use super::{
-    Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
-    loops,
+    Affine, BLOCK, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
+    check_ending, loops,
 };
 
 /// AVX2 kernels.
@@ -34,6 +38,7 @@ fn of_pairs(sums: __m256i) -> __m128i {
 // SAFETY: loads and stores touch what the trait says and ask for no alignment.
 unsafe impl Lanes for Pairs {
     const PER_BLOCK: usize = 4;
+    const QUAD: usize = 8;
     type Sums = __m256i;
     type Quad = __m256i;
     type Weights = __m256i;
@@ -47,7 +52,7 @@ unsafe impl Lanes for Pairs {
     #[inline(always)]
     unsafe fn quad(at: *const u8) -> __m256i {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtepu8_epi16(_mm_set1_epi32(at.cast::<i32>().read_unaligned())) }
+        unsafe { _mm256_set1_epi64x(at.cast::<i64>().read_unaligned()) }
     }
 
     #[inline(always)]
@@ -77,9 +82,73 @@ unsafe fn compute<const P: usize, const N: usize>(t: &Tile) {
     unsafe { tile::tile::<Pairs, P, N>(t) }
 }
 
-/// 16 registers: eight sums, four of weights, one of inputs, two of products.
-const SHAPES: &[Shape] =
-    &[Shape { blocks: 2, tiles: &[compute::<1, 8>] }, Shape { blocks: 1, tiles: &[compute::<1, 4>, compute::<2, 4>] }];
+/// A block in two halves, so that more positions meet weights that are widened.
+///
+/// # Safety
+/// As [`tile::tile`].
+#[target_feature(enable = "avx2")]
+unsafe fn halves<const P: usize>(t: &Tile) {
+    let filters = BLOCK / 2;
+    // SAFETY: the caller's promise; filters of the second half follow those of the first everywhere.
+    unsafe {
+        tile::tile::<Pairs, P, 2>(t);
+        tile::tile::<Pairs, P, 2>(&Tile {
+            w: t.w.cast::<[i8; 4]>().add(filters).cast(),
+            start: t.start.add(filters),
+            out: t.out.add(filters),
+            ..*t
+        });
+    }
+}
+
+/// 16 registers: ten sums, two of weights, one of inputs, two of products; or eight and four.
+const SHAPES: &[Shape] = &[
+    Shape { blocks: 2, tiles: &[compute::<1, 8>] },
+    Shape { blocks: 1, tiles: &[compute::<1, 4>, compute::<2, 4>, halves::<3>, halves::<4>, halves::<5>] },
+];
+
+/// Bytes as 16 bits.
+#[target_feature(enable = "avx2")]
+fn widen(bytes: &[u8], words: &mut [u8]) {
+    let ((bytes, rest), (words, others)) = (bytes.as_chunks::<16>(), words.as_chunks_mut::<32>());
+    for (bytes, words) in bytes.iter().zip(&mut *words) {
+        // SAFETY: the arrays are as long as what is read and written.
+        unsafe {
+            let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes.as_ptr().cast()));
+            _mm256_storeu_si256(words.as_mut_ptr().cast(), wide);
+        }
+    }
+    for (&byte, word) in rest.iter().zip(others.as_chunks_mut::<2>().0) {
+        *word = [byte, 0];
+    }
+}
+
+thread_local! {
+    /// Inputs that are widened.
+    static WORDS: RefCell<Bytes> = RefCell::default();
+}
+
+/// # Safety
+/// The machine has AVX2.
+unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32], out: &mut [i32], out_step: usize) {
+    x.check(w, &blocks, start, out, out_step);
+    let bytes = &x.data[..x.met(w)];
+    WORDS.with_borrow_mut(|words| {
+        let data = words.at_least(2 * bytes.len());
+        // SAFETY: the caller's promise.
+        unsafe { widen(bytes, data) };
+        let wide = Panel {
+            data,
+            step: 2 * x.step,
+            row_step: 2 * x.row_step,
+            run_step: 2 * x.run_step,
+            count: x.count,
+            rows: x.rows,
+        };
+        // SAFETY: the caller's promise; the panel was checked, and every byte of it has become two.
+        unsafe { tile::checked(SHAPES, &wide, w, blocks, start, out, out_step) }
+    });
+}
 
 #[target_feature(enable = "avx2")]
 fn peak(rounds: u64) -> u64 {
@@ -88,5 +157,4 @@ fn peak(rounds: u64) -> u64 {
 }
 
 loops_with!("avx2,fma", all);
-multiply_by_tiles!();
 kernels!(Avx2, "x86_64-u8i8-avx2");

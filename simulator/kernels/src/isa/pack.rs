@@ -157,13 +157,18 @@ impl Panel<'_> {
         self
     }
 
-    /// Whether every byte that `w` meets is there: what kernels rely on.
-    pub(super) fn check_inputs(&self, w: &Packed) {
+    /// Bytes up to the last that `w` meets.
+    pub(super) fn met(&self, w: &Packed) -> usize {
         if self.count * self.rows == 0 || w.runs == 0 {
-            return;
+            return 0;
         }
         let position = (self.rows - 1) * self.row_step + (self.count - 1) * self.step;
-        let last = position + (w.runs - 1) * self.run_step + w.quads * 4;
+        position + (w.runs - 1) * self.run_step + w.quads * 4
+    }
+
+    /// Whether every byte that `w` meets is there: what kernels rely on.
+    pub(super) fn check_inputs(&self, w: &Packed) {
+        let last = self.met(w);
         assert!(last <= self.data.len(), "{last} input bytes are needed, {} are there", self.data.len());
     }
 

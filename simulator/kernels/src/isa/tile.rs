@@ -14,6 +14,8 @@ use super::{Packed, Panel};
 pub(super) unsafe trait Lanes {
     /// Registers of a block of 16 filters.
     const PER_BLOCK: usize;
+    /// Bytes of four inputs, as [`quad`](Self::quad) reads them.
+    const QUAD: usize = 4;
     /// Sums.
     type Sums: Copy;
     /// Four input bytes in every place.
@@ -23,7 +25,7 @@ pub(super) unsafe trait Lanes {
 
     /// Reads `BLOCK / PER_BLOCK` values from `at`.
     unsafe fn start(at: *const i32) -> Self::Sums;
-    /// Reads four bytes from `at`.
+    /// Reads [`QUAD`](Self::QUAD) bytes from `at`.
     unsafe fn quad(at: *const u8) -> Self::Quad;
     /// Reads `4 * BLOCK / PER_BLOCK` bytes from `at`.
     unsafe fn weights(at: *const i8) -> Self::Weights;
@@ -52,8 +54,8 @@ pub(super) struct Tile {
 /// The sums of `P` positions and `N` registers of filters.
 ///
 /// # Safety
-/// The machine has the instructions of `L`. For p < P, run r and quad q: bytes `x + p * step + r * run_step + 4 * q` and
-/// the three behind are readable; `w` has the lines of all blocks of N registers, `start` a place for every filter of them.
+/// The machine has the instructions of `L`. For p < P, run r and quad q: `QUAD` bytes from `x + p * step + r * run_step + q * QUAD` on
+/// are readable; `w` has the lines of all blocks of N registers, `start` a place for every filter of them.
 #[inline(always)]
 pub(super) unsafe fn sums<L: Lanes, const P: usize, const N: usize>(t: &Tile) -> [[L::Sums; N]; P] {
     let per = BLOCK / L::PER_BLOCK;
@@ -70,7 +72,7 @@ pub(super) unsafe fn sums<L: Lanes, const P: usize, const N: usize>(t: &Tile) ->
             for q in 0..t.quads {
                 let weights: [L::Weights; N] = std::array::from_fn(|n| L::weights(w[n].add(q * 4 * BLOCK)));
                 for p in 0..P {
-                    let quad = L::quad(x[p].add(p % 3 * t.step + q * 4));
+                    let quad = L::quad(x[p].add(p % 3 * t.step + q * L::QUAD));
                     for n in 0..N {
                         sums[p][n] = L::dot(sums[p][n], quad, weights[n]);
                     }
@@ -128,6 +130,23 @@ pub(super) unsafe fn multiply(
     out_step: usize,
 ) {
     x.check(w, &blocks, start, out, out_step);
+    // SAFETY: the caller's promise; positions, filters and sums were checked.
+    unsafe { checked(shapes, x, w, blocks, start, out, out_step) }
+}
+
+/// The same of a panel that was checked, whose quads may have another length than those that were.
+///
+/// # Safety
+/// As [`multiply`]; all positions have their bytes, all blocks have starts, and sums have places.
+pub(super) unsafe fn checked(
+    shapes: &[Shape],
+    x: &Panel<'_>,
+    w: &Packed,
+    blocks: Range<usize>,
+    start: &[i32],
+    out: &mut [i32],
+    out_step: usize,
+) {
     let x = x.joined();
     let most = shapes.iter().map(|s| s.tiles.len()).max().unwrap_or(1);
     let mut block = blocks.start;
@@ -140,8 +159,7 @@ pub(super) unsafe fn multiply(
             for part in 0..parts {
                 let count = (x.count - position).div_ceil(parts - part);
                 let place = (row * x.count + position) * out_step + (block - blocks.start) * BLOCK;
-                // SAFETY: `check` has shown that all positions of the panel have their bytes, that all blocks have starts
-                // and sums have places; blocks and positions of this tile are among them. Lines of a block lie together.
+                // SAFETY: the caller's promise; blocks and positions of this tile are among them. Lines of a block lie together.
                 unsafe {
                     shape.tiles[count - 1](&Tile {
                         x: x.data.as_ptr().wrapping_add(row * x.row_step + position * x.step),
