@@ -26,6 +26,69 @@ fn end(random: &mut Random, filters: usize, signed: bool) -> Affine {
     Affine { low, high, m, add, k, signed, ceiling: if filters.is_multiple_of(2) { 255 } else { 127 }, limited: true }
 }
 
+/// The same in 64 bits, between two limits of its own, and something like it in floating point.
+fn others(narrow: &Affine) -> (Wide, Slope) {
+    let long = |v: &[i32]| v.iter().map(|&v| i64::from(v)).collect();
+    let some = |v: &[i32], unit: f32| v.iter().map(|&v| v as f32 * unit).collect();
+    let each = |value: i32| narrow.low.iter().map(|_| value).collect();
+    let wide = Wide {
+        low: narrow.low.clone(),
+        high: narrow.high.clone(),
+        m: narrow.m.clone(),
+        add: long(&narrow.add),
+        k: long(&narrow.k),
+        floor: each(3),
+        ceiling: each(100),
+    };
+    let ceiling = narrow.low.iter().map(|_| 15.0).collect();
+    (wide, Slope { a: some(&narrow.m, 0.001), b: some(&narrow.add, 0.01), ceiling })
+}
+
+#[test]
+fn sets_end_sums_as_plain_loops_do() {
+    let mut random = Random(11);
+    // Positions, filters of a layer, and which of them.
+    let cases = [
+        (1, 1, 0..1),
+        (7, 16, 0..16),
+        (33, 40, 0..40),
+        (5, 40, 32..40),
+        (4, 37, 32..37),
+        (9, 100, 16..100),
+        (3, 77, 48..70),
+        (2, 8, 0..8),
+        (64, 24, 16..24),
+    ];
+    for (positions, all, filters) in cases {
+        for (signed, limited) in [(false, false), (false, true), (true, false), (true, true)] {
+            let narrow = Affine { limited, ..end(&mut random, all, signed) };
+            let (wide, slope) = others(&narrow);
+            // Sums of the filters and, sometimes, of what fills their blocks; without limits, sums that have not come near them.
+            let step = filters.len() + [0, (16 - filters.len() % 16) % 16][random.below(2)];
+            let spread = if limited { 20_000 } else { 2000 };
+            let middle = |f: usize| narrow.low[filters.start + f.min(filters.len() - 1)] + 4000;
+            let sums: Vec<i32> = (0..positions * step)
+                .map(|i| middle(i % step) + random.below(spread) as i32 - spread as i32 / 2)
+                .collect();
+            let made = |set: &dyn akida_kernels::Kernels| {
+                let mut made = [(); 3].map(|()| vec![0xA5; (positions - 1) * all + filters.len()]);
+                set.affine(&sums, step, &narrow, filters.clone(), &mut made[0], all);
+                set.slope(&sums, step, &slope, filters.clone(), &mut made[1], all);
+                set.wide(&sums, step, &wide, filters.clone(), &mut made[2], all);
+                made
+            };
+            let expected = made(scalar());
+            for set in available() {
+                assert!(
+                    made(*set) == expected,
+                    "{}: {positions} x {filters:?} of {all}, {signed} {limited}",
+                    set.name()
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn sets_end_products_as_plain_loops_do() {
     // Rows, positions of a row, bytes of a run, runs, filters: odd ones, whole tiles, more weights than a cache holds.
@@ -65,20 +128,7 @@ fn sets_end_products_as_plain_loops_do() {
             let packed = Packed::new(&weights, filters, runs);
             let start = packed.start(if signed { 128 } else { 0 });
             let narrow = end(&mut random, filters, signed);
-            // The same in 64 bits, between two limits of its own.
-            let long = |v: &[i32]| v.iter().map(|&v| i64::from(v)).collect();
-            let wide = Wide {
-                low: narrow.low.clone(),
-                high: narrow.high.clone(),
-                m: narrow.m.clone(),
-                add: long(&narrow.add),
-                k: long(&narrow.k),
-                floor: narrow.low.iter().map(|_| 3).collect(),
-                ceiling: narrow.low.iter().map(|_| 100).collect(),
-            };
-            let some = |v: &[i32], unit: f32| v.iter().map(|&v| v as f32 * unit).collect();
-            let ceiling = narrow.low.iter().map(|_| 15.0).collect();
-            let slope = Slope { a: some(&narrow.m, 0.001), b: some(&narrow.add, 0.01), ceiling };
+            let (wide, slope) = others(&narrow);
             let panel = Panel { data: &data, step, count, row_step, rows, run_step };
 
             let (positions, width) = (rows * count, packed.width());

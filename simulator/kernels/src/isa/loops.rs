@@ -5,14 +5,14 @@ use std::ops::Range;
 use super::{Affine, CHUNK, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows};
 
 #[inline(always)]
-fn affine_of(sum: i32, low: i32, high: i32, m: i32, add: i32, k: i32, (least, most): (i32, i32)) -> u8 {
+pub(super) fn affine_of(sum: i32, (low, high): (i32, i32), m: i32, add: i32, k: i32, (least, most): (i32, i32)) -> u8 {
     let scaled = sum.max(low).min(high).wrapping_mul(m).wrapping_add(add) >> (k & 31);
     scaled.max(least).min(most) as u8
 }
 
 /// Where results saturate.
 #[inline(always)]
-fn bounds(end: &Affine) -> (i32, i32) {
+pub(super) fn bounds(end: &Affine) -> (i32, i32) {
     if end.signed { (i8::MIN.into(), i8::MAX.into()) } else { (0, end.ceiling.into()) }
 }
 
@@ -33,7 +33,7 @@ pub(super) fn affine(
     for (sums, out) in sums.chunks_exact(step).zip(out.chunks_mut(out_step)) {
         let (sums, out) = (&sums[..len], &mut out[..len]);
         for i in 0..len {
-            out[i] = affine_of(sums[i], low[i], high[i], m[i], add[i], k[i], bounds);
+            out[i] = affine_of(sums[i], (low[i], high[i]), m[i], add[i], k[i], bounds);
         }
     }
 }
@@ -162,7 +162,7 @@ pub(super) fn depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]) {
         let (low, high) = (&low[at..][..CHUNK], &high[at..][..CHUNK]);
         let (m, add, k) = (&m[at..][..CHUNK], &add[at..][..CHUNK], &k[at..][..CHUNK]);
         let bytes: [u8; CHUNK] =
-            std::array::from_fn(|i| affine_of(sums[i], low[i], high[i], m[i], add[i], k[i], bounds));
+            std::array::from_fn(|i| affine_of(sums[i], (low[i], high[i]), m[i], add[i], k[i], bounds));
         out.copy_from_slice(&bytes[..out.len()]);
     }
 }

@@ -23,6 +23,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
 
 use std::fmt::Debug;
 use std::ops::Range;

@@ -234,8 +234,6 @@ macro_rules! loops_with {
         loops_with!($features);
         loops_with!(
             $features,
-            affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize),
-            slope(sums: &[i32], step: usize, end: &Slope, filters: Range<usize>, out: &mut [u8], out_step: usize),
             wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize),
             depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]),
             depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]),
