@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::Bytes;
 
 use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
-use super::ymm::{affine, slope};
+use super::ymm::{affine, depthwise, slope};
 use super::{
     Affine, BLOCK, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
     check_ending, loops,

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with, multiply_by_tiles};
-use super::ymm::{affine, slope};
+use super::ymm::{affine, depthwise, slope};
 use super::{
     Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
     loops,

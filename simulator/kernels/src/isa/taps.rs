@@ -23,6 +23,8 @@ pub struct Taps {
     plain: Vec<i8>,
     /// (chunk, quad of taps, register).
     quads: Vec<Line>,
+    /// (chunk, pair of taps, half of the chunk, register): eight filters, two taps each.
+    pairs: Vec<[[i16; 2]; 8]>,
     start: Aligned<i32>,
     lanes: Aligned<i32>,
 }
@@ -77,10 +79,20 @@ impl Taps {
                 }
             }
         }
+        let mut pairs = Vec::with_capacity(period * taps.div_ceil(2) / 8);
+        for chunk in (0..period).step_by(CHUNK) {
+            for pair in 0..taps.div_ceil(2) {
+                for (half, register) in (0..2).flat_map(|half| (0..4).map(move |register| (half, register))) {
+                    let filter = |i: usize| chunk + element(register * LANE + half * 8 + i);
+                    let two = |i: usize| [0, 1].map(|t| i16::from(weight(filter(i), pair * 2 + t)));
+                    pairs.push(std::array::from_fn(two));
+                }
+            }
+        }
         let sum = |i: usize| (0..taps).map(|t| i32::from(weight(i, t))).fold(0, i32::wrapping_add);
         let start: Aligned<i32> = (0..period).map(|i| sum(i).wrapping_mul(-offset)).collect();
         let lanes = (0..period).map(|i| start[element(i)]).collect();
-        Self { taps, period, plain, quads, start, lanes }
+        Self { taps, period, plain, quads, pairs, start, lanes }
     }
 
     /// Rows that a sum is made of.
@@ -128,6 +140,11 @@ impl Taps {
     /// (chunk, quad of taps, register).
     pub(super) fn quads(&self) -> &[Line] {
         &self.quads
+    }
+
+    /// (chunk, pair of taps, half of the chunk, register).
+    pub(super) fn pairs(&self) -> &[[[i16; 2]; 8]] {
+        &self.pairs
     }
 
     /// What sums start with, in the order of registers.

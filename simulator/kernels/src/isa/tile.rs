@@ -235,7 +235,6 @@ macro_rules! loops_with {
         loops_with!(
             $features,
             wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize),
-            depthwise(x: &[&[u8]], w: &Taps, end: &TapsEnd, out: &mut [u8]),
             depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]),
             add(a: &[u8], b: &[u8], shifts: &Shifts, out: &mut [u8]),
         );

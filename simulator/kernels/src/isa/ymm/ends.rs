@@ -1,4 +1,4 @@
-//! Sums to bytes with 256 bits: eight filters of a position at a time. For AVX2 and AVX-VNNI.
+//! Sums to bytes: eight filters of two positions at a time.
 
 // Intrinsics and pointers into slices whose lengths were checked; every block says why it is sound.
 #![allow(unsafe_code)]
@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::{Affine, Slope, loops};
+use super::super::{Affine, Slope, loops};
 
 /// Filters that are ended at once.
 const EIGHT: usize = 8;
