@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with, multiply_by_tiles};
+use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
 use super::ymm::{affine, depthwise, slope};
 use super::{
     Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
@@ -89,5 +89,12 @@ fn peak(rounds: u64) -> u64 {
 }
 
 loops_with!("avx2,fma", all);
-multiply_by_tiles!();
+
+/// # Safety
+/// The machine has AVX-VNNI.
+unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32], out: &mut [i32], out_step: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { tile::multiply(SHAPES, x, w, blocks, start, out, out_step) }
+}
+
 kernels!(AvxVnni, "x86_64-u8i8-avxvnni");

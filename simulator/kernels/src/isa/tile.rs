@@ -242,24 +242,6 @@ macro_rules! loops_with {
 }
 pub(super) use loops_with;
 
-/// The product of a set that knows nothing but tiles.
-macro_rules! multiply_by_tiles {
-    () => {
-        unsafe fn multiply(
-            x: &Panel<'_>,
-            w: &Packed,
-            blocks: Range<usize>,
-            start: &[i32],
-            out: &mut [i32],
-            out_step: usize,
-        ) {
-            // SAFETY: called where the instructions were detected.
-            unsafe { tile::multiply(SHAPES, x, w, blocks, start, out, out_step) }
-        }
-    };
-}
-pub(super) use multiply_by_tiles;
-
 /// A set's methods, by way of the functions of its module; more than those all sets have stand in braces.
 macro_rules! kernels {
     ($set:ty, $name:literal) => {

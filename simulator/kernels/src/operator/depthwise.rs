@@ -52,15 +52,16 @@ impl Four {
 impl Depthwise {
     /// `weights` is (filter, kernel row, kernel column).
     pub(super) fn new(context: &Context, weights: &[i8], filters: Range<usize>) -> Self {
-        let Geometry { kernel: [rows, across], stride: [_, stride], .. } = context.geometry;
+        let Geometry { kernel: [rows, across], stride: [down, stride], .. } = context.geometry;
         let taps = Taps::new(weights, filters.len(), rows * across, context.inputs.offset());
-        let four = Four::new(context, weights, filters.len());
         let columns = (0..across).map(|t| (t % stride, t / stride)).collect();
-        let by_column = four.is_some()
+        let by_column = rows == Four::ROWS - 1
             && across == Columns::ACROSS
             && stride <= 2
             && filters.len().is_multiple_of(CHUNK)
             && context.kernels.columns().is_some();
+        // Nobody else meets four rows.
+        let four = (by_column || down == 1).then(|| Four::new(context, weights, filters.len())).flatten();
         Self { rows, columns, filters, frames: 1, taps, four, by_column, end: None }
     }
 

@@ -38,8 +38,8 @@ pub unsafe fn shuffled(rows: [*const u8; 4], at: usize) -> [__m512i; 4] {
     }
 }
 
-/// What an [`Affine`](super::super::Affine) end has, found once: stores of bytes might change where vectors are, for all that a compiler knows. The rule is
-/// that of [`Line`](super::ends::Line); layers that move by one took 4 to 10 % longer with one made from these.
+/// What an [`Affine`](super::super::Affine) end has, found once: stores of bytes might change where vectors are, for all that a compiler
+/// knows. The rule is that of [`Line`](super::ends::Line); layers that move by one took 4 to 10 % longer with one made from these.
 #[derive(Clone, Copy)]
 pub struct Ends {
     low: *const i32,
