@@ -1,7 +1,11 @@
 //! Products that kernel sets end at once, against sums by plain loops and their ends one after the other.
 
+mod sets;
+
 use akida_kernels::isa::{Affine, BLOCK, End, Packed, Panel, Slope, Wide};
-use akida_kernels::{Aligned, available, scalar};
+use akida_kernels::{Aligned, scalar};
+
+use sets::sets;
 
 struct Random(u64);
 
@@ -78,7 +82,7 @@ fn sets_end_sums_as_plain_loops_do() {
                 made
             };
             let expected = made(scalar());
-            for set in available() {
+            for set in sets() {
                 assert!(
                     made(*set) == expected,
                     "{}: {positions} x {filters:?} of {all}, {signed} {limited}",
@@ -143,7 +147,7 @@ fn sets_end_products_as_plain_loops_do() {
                     End::Slope(end) => scalar().slope(&sums, width, end, 0..filters, &mut expected, filters),
                     End::Wide(end) => scalar().wide(&sums, width, end, 0..filters, &mut expected, filters),
                 }
-                for set in available() {
+                for set in sets() {
                     let mut made = vec![0xA5; positions * filters];
                     if set.ended(&panel, &packed, &start, end, &mut made) {
                         at_once += 1;

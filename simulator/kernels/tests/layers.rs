@@ -2,11 +2,13 @@
 //! kernel set this machine has.
 
 mod naive;
+mod sets;
 
 use akida_kernels::*;
 use proptest::prelude::*;
 
 use naive::{Case, Values, run};
+use sets::sets;
 
 const KINDS: [Kind; 6] = [
     Kind::Standard,
@@ -174,7 +176,7 @@ proptest! {
     #[test]
     fn large_layers_equal_the_formulas(case in large()) {
         let expected = naive::layer(&case);
-        for &kernels in available() {
+        for &kernels in sets() {
             prop_assert!(run(&case, kernels)? == expected, "{}", kernels.name());
         }
     }
@@ -189,7 +191,7 @@ proptest! {
         let len = case.input.len();
         let input: Vec<u8> = (0..samples).flat_map(|s| (0..len).map(move |i| (i + 7 * s) % len)).map(|i| case.input[i]).collect();
         let weights = Weights { main: &case.weights, pointwise: &case.pointwise };
-        for &kernels in available() {
+        for &kernels in sets() {
             let layer = Layer::prepare(case.spec.clone(), weights, kernels)?;
             let mut scratch = Scratch::default();
             let out_len = case.spec.tile.len();
@@ -216,7 +218,7 @@ proptest! {
     #[test]
     fn layers_equal_the_formulas(case in cases()) {
         let expected = naive::layer(&case);
-        for &kernels in available() {
+        for &kernels in sets() {
             prop_assert_eq!(&run(&case, kernels)?, &expected, "{}", kernels.name());
         }
     }
@@ -231,7 +233,7 @@ proptest! {
         }
         let expected = naive::layer(&case);
         let weights = Weights { main: &case.weights, pointwise: &case.pointwise };
-        for &kernels in available() {
+        for &kernels in sets() {
             let layer = Layer::prepare(case.spec.clone(), weights, kernels)?;
             prop_assert!(!layer.never_negative() || expected.iter().all(|y| *y >= 0), "{}", kernels.name());
         }
@@ -239,7 +241,7 @@ proptest! {
         case.spec = case.spec.never_negative_in();
         let padded = case.spec.pad_value.iter().any(|p| *p != 0);
         prop_assert_eq!(case.spec.input_signed, signed && (padded || bits == 1));
-        for &kernels in available() {
+        for &kernels in sets() {
             prop_assert_eq!(&run(&case, kernels)?, &expected, "{}", kernels.name());
         }
     }

@@ -39,6 +39,14 @@ impl Amx {
         let others = Avx512Vnni::new()?;
         (instructions() && permission()).then_some(Self { others })
     }
+
+    /// For machines without AMX. None where the machine lacks AVX-512 VNNI.
+    ///
+    /// # Safety
+    /// Something executes the instructions of tiles in the processor's place, in all threads, from now on.
+    pub unsafe fn emulated() -> Option<Self> {
+        Some(Self { others: Avx512Vnni::new()? })
+    }
 }
 
 /// Whether there is `amx-tile` and `amx-int8`, and the operating system keeps their state.
