@@ -12,16 +12,17 @@ use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::{Error, Result};
+use crate::{Error, Result, barrier};
 
-/// Page size that mappings are rounded to.
-pub const PAGE: usize = 4096;
+/// What mappings are rounded to: the largest page that kernels for this architecture are built with. Arm64 has kernels with pages of 4,
+/// 16 (Raspberry Pi 5) and 64 KiB, and these map whole pages only.
+pub const PAGE: usize = if cfg!(target_arch = "aarch64") { 64 << 10 } else { 4 << 10 };
 
 /// A large page of x86 and arm64. Memory of that size and more begins at one and is asked to be made of them, so that the IOMMU
 /// can map it in large pieces too: I/O virtual addresses of such sizes are aligned alike.
 pub const LARGE_PAGE: usize = 2 << 20;
 
-/// Zeroed, page-aligned memory outside Rust's aliasing rules. Shared between a driver and a device model.
+/// Zeroed memory that begins at a page of the kernel's, outside Rust's aliasing rules. Shared between a driver and a device model.
 #[derive(Debug)]
 pub struct DmaMemory {
     map: Arc<MmapRaw>,
@@ -34,7 +35,7 @@ impl DmaMemory {
     /// Anonymous memory of `len` bytes rounded up to pages.
     pub fn new(len: usize) -> Result<Self> {
         let len = len.max(1).next_multiple_of(PAGE);
-        let more = if len >= LARGE_PAGE { LARGE_PAGE - PAGE } else { 0 };
+        let more = if len >= LARGE_PAGE { LARGE_PAGE } else { 0 };
         let map = MmapMut::map_anon(len + more).map_err(|source| Error::host_memory(len, source))?;
         let map = MmapRaw::from(map);
         let skip = if more > 0 { map.as_mut_ptr().align_offset(LARGE_PAGE) } else { 0 };
@@ -108,6 +109,8 @@ impl DmaMemory {
         self.check(offset, bytes.len())?;
         // SAFETY: as in `write`, with source and destination exchanged.
         unsafe { std::ptr::copy_nonoverlapping(self.as_ptr().add(offset), bytes.as_mut_ptr(), bytes.len()) };
+        // This may have been the word that says that others are there; and it is read anew each time.
+        barrier::after_read();
         Ok(())
     }
 
@@ -196,7 +199,8 @@ mod tests {
         for len in [1, PAGE + 1, LARGE_PAGE - 1, LARGE_PAGE, 5 * LARGE_PAGE + 1] {
             let memory = DmaMemory::new(len)?;
             assert_eq!(memory.len(), len.next_multiple_of(PAGE));
-            let aligned = if len >= LARGE_PAGE { LARGE_PAGE } else { PAGE };
+            // Of kernels with smaller pages than `PAGE`, one of theirs.
+            let aligned = if len >= LARGE_PAGE { LARGE_PAGE } else { 4 << 10 };
             assert!((memory.as_ptr() as usize).is_multiple_of(aligned), "{len}: {:?}", memory.as_ptr());
             let mut read = [7; 4];
             memory.read(memory.len() - 4, &mut read)?;

@@ -9,6 +9,7 @@
 //! This crate knows nothing of networks, layers or ONNX. How a layer is laid out in NP registers and SRAM is declared
 //! in [`np`]; the mapper encodes with it, the simulated mesh decodes with it.
 
+mod barrier;
 pub mod board;
 pub mod descriptor;
 pub mod device;

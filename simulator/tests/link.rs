@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use akida_hal::Board;
 use akida_hal::board::{Bar, Wake};
+use akida_hal::dma::PAGE;
 use akida_hal::memory_map::{MEMORY, TOP};
 use akida_hal::regs::{edma, hdma, pci, top};
 use akida_simulator::{HostAccess, Model};
@@ -80,13 +81,13 @@ fn registers_are_reached_by_dma_in_whole_words() {
 fn an_unmapped_address_aborts_and_moves_nothing() {
     let bench = Bench::new(Model::Akd1000);
     bench.route_interrupts();
-    let good = bench.board.allocate(4096).unwrap();
-    let gone = bench.board.allocate(4096).unwrap();
+    let good = bench.board.allocate(PAGE).unwrap();
+    let gone = bench.board.allocate(PAGE).unwrap();
     let stale = gone.iova();
     drop(gone);
     bench.poke(MEMORY + 0x1_0000, &[0x5555_5555; 2]);
     let before = bench.board.inspect().host_accesses;
-    for iova in [0, 0xdead_0000, stale, good.iova() - 1, good.iova() + 4089, good.iova() & 0xffff_ffff] {
+    for iova in [0, 0xdead_0000, stale, good.iova() - 1, good.iova() + PAGE as u64 - 7, good.iova() & 0xffff_ffff] {
         bench.list(MEMORY, &[(8, iova, u64::from(MEMORY) + 0x1_0000), (8, good.iova(), u64::from(MEMORY) + 0x1_0000)]);
         assert_eq!(bench.run_edma(edma::READ, 0, MEMORY), 0x1_0000, "{iova:#x}");
         assert_eq!(bench.edma(edma::READ_ERROR_HIGH), 1);
@@ -99,7 +100,7 @@ fn an_unmapped_address_aborts_and_moves_nothing() {
     let report = bench.board.inspect();
     assert_eq!(report.host_accesses, before, "nothing was touched");
     assert_eq!(report.host_refused.len(), 12);
-    assert_eq!(report.mappings, [(good.iova(), 4096)]);
+    assert_eq!(report.mappings, [(good.iova(), PAGE)]);
     assert_eq!(bench.peek(MEMORY + 0x1_0000, 2), [0x5555_5555; 2]);
 }
 

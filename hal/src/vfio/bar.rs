@@ -9,6 +9,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::uio::{pread, pwrite};
 
 use super::ioctl::Region;
+use crate::barrier;
 
 /// Access to one region in 32-bit words.
 pub struct BarMap {
@@ -48,9 +49,13 @@ impl BarMap {
     pub fn read(&self, device: BorrowedFd<'_>, offset: u64) -> io::Result<u32> {
         debug_assert!(self.has(offset));
         match self.word(offset) {
-            // SAFETY: `word` found the four bytes inside a live mapping; mappings are page-aligned and `offset` is a
-            // multiple of 4. No reference to this memory exists anywhere.
-            Some(word) => Ok(u32::from_le(unsafe { word.read_volatile() })),
+            Some(word) => {
+                // SAFETY: `word` found the four bytes inside a live mapping; mappings are page-aligned and `offset` is a
+                // multiple of 4. No reference to this memory exists anywhere.
+                let value = u32::from_le(unsafe { word.read_volatile() });
+                barrier::after_read();
+                Ok(value)
+            }
             None => read_word(device, self.region.offset + offset),
         }
     }
@@ -60,6 +65,7 @@ impl BarMap {
         debug_assert!(self.has(offset));
         match self.word(offset) {
             Some(word) => {
+                barrier::before_register_write();
                 // SAFETY: as in `read`.
                 unsafe { word.write_volatile(value.to_le()) };
                 Ok(())

@@ -92,22 +92,25 @@ mod tests {
     /// What an x86 machine with an Intel IOMMU reports: everything but the interrupt window.
     const X86: [RangeInclusive<u64>; 2] = [0..=0xfedf_ffff, 0xfef0_0000..=0x7f_ffff_ffff];
 
+    const ONE: u64 = PAGE as u64;
+
     #[test]
     fn starts_above_page_zero_and_aligns_large_mappings() {
         let mut space = IovaSpace::new(&X86, 0..=u64::from(u32::MAX));
-        assert_eq!(space.take(4096), Some(0x1000));
-        assert_eq!(space.take(4096), Some(0x3000), "one guard page between mappings");
+        assert_eq!(space.take(ONE), Some(ONE));
+        assert_eq!(space.take(ONE), Some(3 * ONE), "one guard page between mappings");
         assert_eq!(space.take(4 << 20), Some(0x20_0000));
-        assert!(space.give(0x1000) && !space.give(0x1000) && !space.give(0x4000));
+        assert!(space.give(ONE) && !space.give(ONE) && !space.give(4 * ONE));
     }
 
     #[test]
     fn odd_limits_lose_only_the_broken_page() {
-        let mut space = IovaSpace::new(&[0..=0x4ffe], 0..=u64::MAX);
-        assert_eq!(space.take(0x2000), Some(0x1000), "0x1000..0x3000, and a guard up to 0x4000");
-        assert_eq!(space.take(0x1000), None);
-        let mut top = IovaSpace::new(&[u64::MAX - 0x2fff..=u64::MAX], 0..=u64::MAX);
-        assert_eq!((top.take(0x1000), top.take(0x1000)), (Some(u64::MAX - 0x2fff), None));
+        let mut space = IovaSpace::new(&[0..=5 * ONE - 2], 0..=u64::MAX);
+        assert_eq!(space.take(2 * ONE), Some(ONE), "two pages, and a guard up to the broken one");
+        assert_eq!(space.take(ONE), None);
+        let first = u64::MAX - (3 * ONE - 1);
+        let mut top = IovaSpace::new(&[first..=u64::MAX], 0..=u64::MAX);
+        assert_eq!((top.take(ONE), top.take(ONE)), (Some(first), None));
     }
 
     proptest! {

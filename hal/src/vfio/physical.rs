@@ -291,7 +291,13 @@ mod tests {
 
     #[test]
     fn says_how_many_pages_there_are_and_how_many_it_takes() {
-        let memory = Physical::new("test", HUGE).expect("x86");
+        let memory = match Physical::new("test", HUGE) {
+            Ok(memory) => memory,
+            Err(e) => {
+                assert!(!cfg!(target_arch = "x86_64") && matches!(e, Error::BusAddresses { .. }), "{e}");
+                return;
+            }
+        };
         // No page ends at 2 MiB or below, whether there are pages or none.
         match memory.take(3 << 20) {
             Err(crate::Error::Vfio(Error::NoHugePages { needed: 2, limit: HUGE, .. } | Error::Privilege { .. })) => {}

@@ -16,7 +16,7 @@ use super::kernel::{Confined, Kernel, index};
 use super::memory::Mapped;
 use super::{CLASS_REVISION as CLASS, COMMAND_STATUS as COMMAND, Error, Interface, Options, VfioBoard};
 use crate::board::{Bar, Board, Chip, Identity, Wake};
-use crate::dma::DmaMemory;
+use crate::dma::{DmaMemory, PAGE};
 use crate::regs::pci;
 use crate::{ErrorKind, sysfs};
 
@@ -227,33 +227,38 @@ fn buffers_are_mapped_apart_and_unmapped_when_dropped() {
     bench.log();
     let a = bench.board.allocate(1).expect("a page");
     let b = bench.board.allocate(3 << 20).expect("3 MiB");
-    assert_eq!((a.iova(), a.len()), (0x1000, 4096));
-    assert_eq!(b.iova() % (2 << 20), 0, "large mappings start on a large page");
+    let (page, large) = (PAGE as u64, 2 << 20);
+    assert_eq!((a.iova(), a.len()), (page, PAGE));
+    assert_eq!(b.iova() % large, 0, "large mappings start on a large page");
     assert_eq!(bench.board.mappings(), 2);
     drop((a, b));
     assert_eq!(bench.board.mappings(), 0);
     assert_eq!(
         bench.log(),
-        ["map 0x1000 0x1000", "map 0x200000 0x300000", "unmap 0x1000 0x1000", "unmap 0x200000 0x300000"]
+        ["map", "unmap"]
+            .map(|call| [format!("{call} {page:#x} {page:#x}"), format!("{call} {large:#x} 0x300000")])
+            .concat()
     );
 }
 
 #[test]
 fn refused_mappings_leak_nothing() {
+    /// The first page that is given out.
+    const AT: u64 = PAGE as u64;
     for errno in [ENOMEM, EINVAL] {
         let bench = Bench::new(Script { refuse_map: Some(errno), ..Script::default() });
-        let error = vfio(bench.board.allocate(4096).expect_err("refused"));
+        let error = vfio(bench.board.allocate(PAGE).expect_err("refused"));
         assert!(
-            matches!(error, Error::Dma { iova: 0x1000, len: 4096, .. } | Error::LockedMemory { needed: 4096, .. }),
+            matches!(error, Error::Dma { iova: AT, len: PAGE, .. } | Error::LockedMemory { needed: AT, .. }),
             "{error}"
         );
         assert_eq!(bench.board.mappings(), 0);
     }
     // A range that could not be unmapped is never given out again.
     let bench = Bench::new(Script { refuse_unmap: Some(EIO), ..Script::default() });
-    drop(bench.board.allocate(4096).expect("mapped"));
+    drop(bench.board.allocate(PAGE).expect("mapped"));
     assert_eq!(bench.board.mappings(), 1);
-    assert_eq!(bench.board.allocate(4096).expect("mapped").iova(), 0x3000);
+    assert_eq!(bench.board.allocate(PAGE).expect("mapped").iova(), 3 * AT);
     let error = vfio(bench.board.allocate(5 << 30).expect_err("more than 4 GiB of IOVA"));
     assert!(matches!(error, Error::NoIova { .. } | Error::LockedMemory { .. }), "{error}");
 }
@@ -261,7 +266,7 @@ fn refused_mappings_leak_nothing() {
 #[test]
 fn reset_makes_buffers_stale_and_says_when_it_fails() {
     let bench = Bench::new(Script::default());
-    let before = bench.board.allocate(4096).expect("a page");
+    let before = bench.board.allocate(PAGE).expect("a page");
     bench.board.reset().expect("resets");
     assert_eq!((before.generation(), bench.board.generation()), (0, 1));
     assert_eq!(bench.word(COMMAND.into()) & 6, 6, "decoding and bus mastering are on again");
@@ -327,13 +332,13 @@ fn waits_end_by_time_or_say_that_there_is_no_interrupt() {
 #[test]
 fn teardown_stops_silences_unmaps_and_closes_in_this_order() {
     let Bench { board, script, .. } = Bench::new(Script::default());
-    let buffer = board.allocate(4096).expect("a page");
+    let buffer = board.allocate(PAGE).expect("a page");
     script.lock().expect("one thread").log.clear();
     drop(board);
     drop(buffer);
     assert_eq!(
         script.lock().expect("one thread").log,
-        ["signal 1 off", "unmap 0x1000 0x1000", "close, command 0x2"],
+        ["signal 1 off", &format!("unmap {PAGE:#x} {PAGE:#x}"), "close, command 0x2"],
         "bus mastering (4) off before all, the device open until its last mapping is gone"
     );
 }

@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn only_what_is_mapped_can_be_reached() {
         let (host, _theirs) = host();
-        let (memory, file) = DmaMemory::shared(4 * PAGE).expect("shared memory");
+        let (memory, file) = DmaMemory::shared(4 * 4096).expect("shared memory");
         let file = || Some(file.try_clone().expect("a second handle"));
         // Two neighbours from the far ends of one file, and a page that may only be read.
         host.map(&map(0x10000, 4096, 3 * 4096, 3), file()).expect("maps");
@@ -245,7 +245,7 @@ mod tests {
         for (what, bad, with) in [
             ("overlap", map(0x10fff, 4096, 0, 3), true),
             ("overlap from below", map(0xf000, 4097, 0, 3), true),
-            ("past the file's end", map(0x90000, 4096, 4 * 4096, 3), true),
+            ("past the file's end", map(0x90000, 4096, memory.len() as u64, 3), true),
             ("wrapping offset", map(0x90000, 4096, u64::MAX, 3), true),
             ("wrapping range", map(u64::MAX, 2, 0, 3), false),
             ("nothing", map(0x90000, 0, 0, 3), false),
@@ -256,7 +256,7 @@ mod tests {
         let sent: Vec<u8> = (0..200u8).collect();
         host.write(0x10000 + 4096 - 100, &sent).expect("across two mappings");
         let (mut a, mut b) = ([0; 100], [0; 100]);
-        memory.read(4 * PAGE - 100, &mut a).expect("inside");
+        memory.read(4 * 4096 - 100, &mut a).expect("inside");
         memory.read(0, &mut b).expect("inside");
         assert_eq!([a, b].concat(), sent);
         let mut back = vec![0; 200];

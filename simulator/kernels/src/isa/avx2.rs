@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use crate::Bytes;
 
-use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
+use super::methods::{kernels, loops_with};
+use super::tile::{self, Lanes, Shape, Tile};
 use super::ymm::{affine, depthwise, slope};
 use super::{
     Affine, BLOCK, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,

@@ -4,7 +4,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
+use super::methods::{kernels, loops_with};
+use super::tile::{self, Lanes, Shape, Tile};
 use super::ymm::{affine, depthwise, slope};
 use super::{
     Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,

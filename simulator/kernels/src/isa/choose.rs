@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::{Kernels, Scalar};
 
 /// Names the kernel set to be used instead of the fastest, by the last part of its name: `scalar`, `avx2`, `avxvnni`,
-/// `avx512vnni`, `amx`.
+/// `avx512vnni`, `amx`, `neon`.
 pub const VARIABLE: &str = "AKIDA_KERNELS";
 
 /// A kernel set was asked for that this machine does not have.
@@ -43,6 +43,11 @@ pub fn available() -> &'static [&'static dyn Kernels] {
             sets.extend(avx512.as_ref().map(|k| k as &dyn Kernels));
             sets.extend(avxvnni.as_ref().map(|k| k as &dyn Kernels));
             sets.extend(avx2.as_ref().map(|k| k as &dyn Kernels));
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            static NEON: OnceLock<Option<super::Neon>> = OnceLock::new();
+            sets.extend(NEON.get_or_init(super::Neon::new).as_ref().map(|k| k as &dyn Kernels));
         }
         sets.push(scalar());
         sets

@@ -7,12 +7,15 @@
 //! Inputs are unsigned bytes. A signed layer's bytes have their sign bits inverted, which makes every value larger by 128;
 //! what that adds to a sum depends on the filter's weights only, and sums start with its opposite ([`Packed::start`]).
 
+// Layers are prepared for all sets alike, and some of it only those of x86-64 read.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+
 mod choose;
 mod loops;
 mod pack;
 mod scalar;
 mod taps;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tile;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -23,6 +26,10 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
+#[cfg(target_arch = "x86_64")]
+mod methods;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
@@ -41,6 +48,8 @@ pub use avx512::Avx512Vnni;
 pub use avxvnni::AvxVnni;
 pub use choose::{UnknownKernels, VARIABLE, available, best, forced, scalar};
 pub use loops::slope_of;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use pack::{BLOCK, Packed, Panel};
 pub use scalar::Scalar;
 pub use taps::{CHUNK, Taps, TapsEnd};

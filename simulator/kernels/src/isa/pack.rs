@@ -107,6 +107,12 @@ impl Packed {
         self.sums.iter().map(|s| s.wrapping_mul(offset).wrapping_neg()).collect()
     }
 
+    /// The sum of each filter's weights.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) fn sums(&self) -> &[i32] {
+        &self.sums
+    }
+
     /// Bytes of a filter's weights.
     pub(crate) fn len(&self) -> usize {
         self.runs * self.quads * 4

@@ -12,7 +12,8 @@ mod merge;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::tile::{self, Lanes, Shape, Tile, kernels, loops_with};
+use super::methods::{kernels, loops_with};
+use super::tile::{self, Lanes, Shape, Tile};
 use columns::depthwise_columns;
 use depthwise::{depthwise, depthwise_of, depthwise_sums};
 pub(super) use ends::{Block, Line, Long, Narrow, Sloping, affine, slope, wide};
