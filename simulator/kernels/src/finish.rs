@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::{Output, PrepareError};
 
 /// Entries of a look-up table: indices 0..=1023, then -1024..=-1.
-const LUT_ENTRIES: usize = 2048;
+pub(crate) const LUT_ENTRIES: usize = 2048;
 
 /// Where numbers saturate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +194,8 @@ impl Finisher {
         i64::from(sum).clamp(self.sum_bounds.0, self.sum_bounds.1)
     }
 
-    fn bias(&self, filter: usize) -> i64 {
+    /// What is added to the sums of a filter.
+    pub(crate) fn bias(&self, filter: usize) -> i64 {
         self.finish.bias.get(filter).map_or(0, |&b| b.into())
     }
 
@@ -218,6 +219,16 @@ impl Finisher {
                 let index = scale.apply(a, filter, self.is_chip(), bounds(11, true));
                 table[index as usize & (LUT_ENTRIES - 1)].into()
             }
+        }
+    }
+
+    /// Where a sum of products is looked up, from -1024 to 1023; where there is a table.
+    pub(crate) fn place(&self, sum: i32, filter: usize) -> i32 {
+        match &self.finish.activation {
+            Activation::Lut { scale, .. } => {
+                scale.apply(self.biased(self.saturate(sum), filter), filter, self.is_chip(), bounds(11, true)) as i32
+            }
+            _ => 0,
         }
     }
 

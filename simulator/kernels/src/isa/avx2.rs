@@ -12,7 +12,7 @@ use super::methods::{kernels, loops_with};
 use super::tile::{self, Lanes, Shape, Tile};
 use super::ymm::{affine, depthwise, slope};
 use super::{
-    Affine, BLOCK, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
+    Affine, BLOCK, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
     check_ending, loops,
 };
 

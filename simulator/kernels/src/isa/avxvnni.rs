@@ -8,8 +8,8 @@ use super::methods::{kernels, loops_with};
 use super::tile::{self, Lanes, Shape, Tile};
 use super::ymm::{affine, depthwise, slope};
 use super::{
-    Affine, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise, check_ending,
-    loops,
+    Affine, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
+    check_ending, loops,
 };
 
 /// AVX-VNNI kernels.

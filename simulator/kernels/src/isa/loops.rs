@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Affine, CHUNK, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows};
+use super::{Affine, CHUNK, Lookup, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows};
 
 #[inline(always)]
 pub(super) fn affine_of(sum: i32, (low, high): (i32, i32), m: i32, add: i32, k: i32, (least, most): (i32, i32)) -> u8 {
@@ -70,6 +70,27 @@ pub(super) fn wide(sums: &[i32], step: usize, wide: &Wide, filters: Range<usize>
             let sum = sums[i].max(low[i]).min(high[i]);
             let scaled = (i64::from(sum) * i64::from(m[i]) + add[i]) >> (k[i] & 63);
             out[i] = scaled.max(floor[i].into()).min(ceiling[i].into()) as u8;
+        }
+    }
+}
+
+/// What is looked up for sums, position by position.
+#[inline(always)]
+pub(super) fn looked_up(sums: &[i32], step: usize, lookup: &Lookup, filters: Range<usize>, values: &mut [i32]) {
+    let (index, len) = (&lookup.index, filters.len());
+    let (low, high) = (&index.low[filters.clone()], &index.high[filters.clone()]);
+    let (m, add, k) = (&index.m[filters.clone()], &index.add[filters.clone()], &index.k[filters.clone()]);
+    let (floor, ceiling) = (&index.floor[filters.clone()], &index.ceiling[filters]);
+    for (position, values) in values.chunks_exact_mut(len.max(1)).enumerate() {
+        let sums = &sums[position * step..][..len];
+        for i in 0..len {
+            let sum = sums[i].max(low[i]).min(high[i]);
+            // What is shifted fits 32 bits.
+            let scaled = ((i64::from(sum) * i64::from(m[i]) + add[i]) >> (k[i] & 63)) as i32;
+            values[i] = scaled.max(floor[i]).min(ceiling[i]);
+        }
+        for value in values {
+            *value = lookup.table[*value as usize % lookup.table.len()];
         }
     }
 }
@@ -237,6 +258,10 @@ macro_rules! loop_methods {
         fn wide(&self, sums: &[i32], step: usize, end: &Wide, f: Range<usize>, out: &mut [u8], out_step: usize) {
             check_ending(sums, step, end.low.len(), &f, out, out_step);
             $loops::wide(sums, step, end, f, out, out_step);
+        }
+
+        fn looked_up(&self, sums: &[i32], step: usize, lookup: &Lookup, filters: Range<usize>, values: &mut [i32]) {
+            $loops::looked_up(sums, step, lookup, filters, values);
         }
 
         fn steps(

@@ -13,6 +13,7 @@ macro_rules! loops_with {
     ($features:literal) => {
         loops_with!(
             $features,
+            looked_up(sums: &[i32], step: usize, lookup: &Lookup, filters: Range<usize>, values: &mut [i32]),
             steps(
                 sums: &[i32], step: usize, edges: (&[i32], usize), filters: Range<usize>, out: &mut [u8], out_step: usize
             ),
@@ -101,6 +102,11 @@ macro_rules! kernels {
                 check_ending(sums, step, end.low.len(), &f, out, out_step);
                 // SAFETY: as above; lengths were checked.
                 unsafe { wide(sums, step, end, f, out, out_step) }
+            }
+
+            fn looked_up(&self, sums: &[i32], step: usize, lookup: &Lookup, f: Range<usize>, values: &mut [i32]) {
+                // SAFETY: as above.
+                unsafe { looked_up(sums, step, lookup, f, values) }
             }
 
             fn steps(

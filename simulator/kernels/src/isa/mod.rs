@@ -37,6 +37,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use crate::Aligned;
+use crate::finish::LUT_ENTRIES;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use amx::Amx;
@@ -106,6 +107,15 @@ pub struct Wide {
     pub floor: Aligned<i32>,
     /// Largest result.
     pub ceiling: Aligned<i32>,
+}
+
+/// What sums are looked up in: results of [`Wide`], of which the lowest bits are a place, and values by place.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// To the place.
+    pub index: Wide,
+    /// At places 0 to 1023, then at -1024 to -1.
+    pub table: Box<[i32; LUT_ENTRIES]>,
 }
 
 /// One of them.
@@ -297,6 +307,12 @@ pub trait Kernels: Debug + Send + Sync {
     /// # Panics
     /// As [`affine`](Self::affine).
     fn wide(&self, sums: &[i32], step: usize, wide: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize);
+
+    /// What is looked up for each sum: `values[p * filters.len() + f]` of `sums[p * step + f]`, for the filters given.
+    ///
+    /// # Panics
+    /// When there are fewer sums than values, or `lookup` has not all filters.
+    fn looked_up(&self, sums: &[i32], step: usize, lookup: &Lookup, filters: Range<usize>, values: &mut [i32]);
 
     /// How many of its filter's edges lie below each sum; `edges` is (edge, filter), `width` filters.
     ///

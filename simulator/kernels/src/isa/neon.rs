@@ -16,7 +16,7 @@ use crate::Aligned;
 use super::loops::loop_methods;
 use super::tile::{self, Shape, Tile};
 use super::{
-    Affine, BLOCK, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
+    Affine, BLOCK, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
     check_ending, loops,
 };
 

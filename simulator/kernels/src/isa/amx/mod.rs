@@ -17,7 +17,8 @@ use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use std::ops::Range;
 
 use super::{
-    Affine, Avx512Vnni, ColumnKernels, End, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
+    Affine, Avx512Vnni, ColumnKernels, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide,
+    Windows,
 };
 
 /// AMX kernels.
@@ -159,6 +160,10 @@ impl Kernels for Amx {
 
     fn wide(&self, sums: &[i32], step: usize, end: &Wide, f: Range<usize>, out: &mut [u8], out_step: usize) {
         self.others.wide(sums, step, end, f, out, out_step);
+    }
+
+    fn looked_up(&self, sums: &[i32], step: usize, lookup: &Lookup, f: Range<usize>, values: &mut [i32]) {
+        self.others.looked_up(sums, step, lookup, f, values);
     }
 
     fn steps(&self, sums: &[i32], step: usize, e: (&[i32], usize), f: Range<usize>, out: &mut [u8], out_step: usize) {

@@ -20,8 +20,8 @@ pub(super) use ends::{Block, Line, Long, Narrow, Sloping, affine, slope, wide};
 use merge::add;
 
 use super::{
-    Affine, ColumnKernels, Columns, End, Kernels, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
-    check_depthwise, check_ending, loops,
+    Affine, ColumnKernels, Columns, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide,
+    Windows, check_depthwise, check_ending, loops,
 };
 
 /// AVX-512 VNNI kernels.
