@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod engine;
 mod list;
+mod pin;
 mod remote;
 mod report;
 mod text;

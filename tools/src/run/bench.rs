@@ -13,6 +13,7 @@ use clap::Parser;
 use serde::Serialize;
 
 use super::args::BenchFormat;
+use super::pin::Processors;
 use crate::command::Common;
 use crate::device::{self, Road, Selector};
 use crate::exit::{Exit, Failure};
@@ -40,6 +41,9 @@ pub struct BenchArgs {
     /// Jobs in flight; a board takes at most 32
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub jobs: u8,
+    /// Processors to run on and no others, as `0` or `0,2-3`. Default: all that the process may run on
+    #[arg(long, value_name = "LIST")]
+    pub pin: Option<Processors>,
     /// Simulated boards only: compute in a thread of the board
     #[arg(long)]
     pub real_time: bool,
@@ -68,8 +72,10 @@ struct Report {
     overhead_us: f64,
     warm_up_s: f64,
     threads: usize,
-    /// Processors that the process may run on: `taskset -c 0 akida-run bench ...` holds it to one.
+    /// Processors that the process may run on.
     processors: usize,
+    /// Which they are, where it is held to some.
+    pinned: Option<String>,
 }
 
 /// Of a call of `batch` samples.
@@ -98,6 +104,8 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Exi
         let message = format!("--warm-up {warm_up} is no time to run");
         return Err(Failure::new(Exit::Usage, message, format!("0 to {LONGEST}")));
     }
+    // Before anything that makes threads: they are held to the same.
+    args.pin.as_ref().map_or(Ok(()), Processors::hold)?;
     let network = crate::convert::load_network(&args.model)?;
     let Some(model) = network.whole() else {
         let message = format!("{} has {} parts, some on the host", args.model.display(), network.parts.len());
@@ -145,6 +153,7 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Exi
         warm_up_s: warm_up,
         threads,
         processors: std::thread::available_parallelism().map_or(1, usize::from),
+        pinned: args.pin.as_ref().map(Processors::to_string),
     };
     match args.format {
         BenchFormat::Text => out.write_all(text(&report).as_bytes()),
@@ -210,11 +219,12 @@ fn inputs(model: &Model, count: usize) -> Vec<Vec<u8>> {
 
 fn text(report: &Report) -> String {
     let Report { board, model, kernels, batch, calls, latency_us: l, throughput_per_s, threads, .. } = report;
+    let pinned = report.pinned.as_ref().map_or(String::new(), |list| format!(", on processor(s) {list}"));
     let simulated =
         if report.simulated { " (SIMULATED: times are those of the simulation, not of a chip)" } else { "" };
     format!(
         "{model} on {board}{simulated}\n\
-         kernels     {kernels}, {threads} thread(s)\n\
+         kernels     {kernels}, {threads} thread(s){pinned}\n\
          calls       {calls} of {batch} samples\n\
          latency     p50 {:.1} µs, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}\n\
          throughput  {throughput_per_s:.0} samples/s\n\

@@ -16,10 +16,22 @@ fn the_document_has_all_figures_and_names_the_board() {
     for key in ["throughput_per_s", "compute_us", "calls"] {
         assert!(report[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {}", report[key]);
     }
-    assert!(report["overhead_us"].is_number() && report["kernels"].is_string());
+    assert!(report["overhead_us"].is_number() && report["kernels"].is_string() && report["pinned"].is_null());
 
     let text = akida_run("bench {} --device sim:akida2 --seconds 0.02", &[model()]).ok().out;
     assert!(text.contains("SIMULATED") && text.contains("p99.9"), "{text}");
+}
+
+/// Held to the first processor it may run on, which is 0 where nobody holds the test itself.
+#[test]
+fn a_measurement_is_held_to_processors() {
+    let refused = akida_run("bench {} --device sim:akida2 --pin 1023 --seconds 0.02", &[model()])
+        .expect(64, "may not run on processor 1023");
+    let help = refused.err.split("name some of ").nth(1).expect("those there are");
+    let first: String = help.chars().take_while(char::is_ascii_digit).collect();
+    let line = format!("bench {{}} --device sim:akida2 --pin {first} --seconds 0.02 --format json");
+    let report: Value = serde_json::from_str(&akida_run(&line, &[model()]).ok().out).expect("a document");
+    assert_eq!((&report["pinned"], &report["processors"]), (&Value::from(first), &Value::from(1)));
 }
 
 #[test]
@@ -27,4 +39,5 @@ fn what_cannot_be_measured_is_refused() {
     akida_run("bench {} --device sim:akida2 --seconds 0", &[model()]).expect(64, "no time to measure");
     akida_run("bench {} --device sim:akida2 --batch 0", &[model()]).expect(64, "--batch");
     akida_run("bench {} --device sim:akida2 --jobs 33", &[model()]).expect(64, "--jobs");
+    akida_run("bench {} --device sim:akida2 --pin 2-1", &[model()]).expect(64, "ends before it begins");
 }
