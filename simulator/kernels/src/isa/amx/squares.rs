@@ -4,9 +4,7 @@
 //! products.
 #![allow(unsafe_code)] // Pointers into panels that were checked once.
 
-use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-
-use super::super::avx512::Block;
+use super::super::avx512::{Block, ask};
 use super::super::{BLOCK, Packed};
 use super::ended::FOUR;
 use super::product::{LINE, TILE};
@@ -96,15 +94,6 @@ pub struct Square {
     pub held: *mut i32,
     /// Where those of these tiles will.
     pub sums: *mut i32,
-}
-
-/// Asks for some lines.
-#[inline(always)]
-fn ask(lines: *const u8, count: usize) {
-    for line in 0..count {
-        // SAFETY: a hint, which cannot fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(lines.wrapping_add(line * LINE).cast()) };
-    }
 }
 
 impl Square {

@@ -6,6 +6,15 @@ use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 /// Bytes of a cache line.
 pub const LINE: usize = 64;
 
+/// Asks for so many lines, wherever they are.
+#[inline(always)]
+pub fn ask(at: *const u8, lines: usize) {
+    for line in 0..lines {
+        // SAFETY: every x86-64 has the instruction, which is a hint and cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE).cast()) };
+    }
+}
+
 /// Bytes that are met next, asked for in turns while others are met.
 pub struct Ahead {
     at: *const u8,
@@ -24,11 +33,8 @@ impl Ahead {
     #[inline]
     pub fn ask(&mut self) {
         let now = self.each.min(self.lines);
-        for _ in 0..now {
-            // SAFETY: every x86-64 has the instruction, which is a hint and cannot fault.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.cast()) };
-            self.at = self.at.wrapping_add(LINE);
-        }
+        ask(self.at, now);
+        self.at = self.at.wrapping_add(now * LINE);
         self.lines -= now;
     }
 }

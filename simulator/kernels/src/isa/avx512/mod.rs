@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use super::methods::{kernels, loops_with};
 use super::tile::{self, Lanes, Shape, Tile};
+pub(super) use ahead::ask;
 use columns::depthwise_columns;
 use depthwise::{depthwise, depthwise_of, depthwise_sums};
 pub(super) use ends::{Block, Line, Long, Narrow, Sloping, affine, slope, wide};
