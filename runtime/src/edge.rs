@@ -4,8 +4,6 @@
 //! All arithmetic is f32 in the order of the quantized ONNX graph (quantization.md 3.4 and 5.4), so that results are
 //! the same bits.
 
-use std::borrow::Cow;
-
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::model::{DequantizeBy, Input, Model, OnnxLayout, Output, Shape};
@@ -56,9 +54,9 @@ pub fn quantize_input(model: &Model, batch: ArrayViewD<'_, f32>) -> Result<Vec<V
     if batch.ndim() == 0 || batch.shape()[1..] != sample {
         return Err(EdgeError::Shape { name: input.name.clone(), found: batch.shape().to_vec(), sample });
     }
-    let quantize = |view: ArrayViewD<'_, f32>| {
-        let values: Vec<f32> = view.iter().copied().collect();
-        quantize_sample(input, &values)
+    let quantize = |view: ArrayViewD<'_, f32>| match view.to_slice() {
+        Some(values) => quantize_sample(input, values),
+        None => quantize_sample(input, &view.iter().copied().collect::<Vec<_>>()),
     };
     batch.outer_iter().map(quantize).collect()
 }
@@ -73,11 +71,18 @@ pub fn chip_order(input: &Input, values: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// [`f32::round_ties_even`] of what is below 2^22, in two additions that can be done for many at once: where the unit in the
-/// last place is 1 a sum is rounded to whole numbers, and so the way all of f32 is.
-fn round_ties_even(x: f32) -> f32 {
+/// [`f32::round_ties_even`] of what is below 2^22, as an integer. Where the unit in the last place is 1 a sum is rounded to whole numbers,
+/// and so the way all of f32 is, and its bits count them: an addition and a subtraction, which can be done for many at once.
+fn round_ties_even(x: f32) -> i32 {
     const ONES: f32 = 12_582_912.0; // 1.5 * 2^23
-    (x + ONES) - ONES
+    (x + ONES).to_bits().wrapping_sub(ONES.to_bits()).cast_signed()
+}
+
+/// One element, as [`quantize_input`].
+fn quantize(x: f32, (scale, zero_point): (f32, i32), (min, max): (i32, i32)) -> u8 {
+    // Far beyond any element and well within i32: the sum with a zero point saturates to the same.
+    let rounded = round_ties_even((x / scale).clamp(-65_536.0, 65_536.0));
+    (rounded + zero_point).max(min).min(max) as u8
 }
 
 /// Quantizes one sample, row-major in the layout of the ONNX graph; as [`quantize_input`].
@@ -91,30 +96,32 @@ pub fn quantize_sample(input: &Input, sample: &[f32]) -> Result<Vec<u8>, EdgeErr
         let dims = input.layout.dims(shape);
         return Err(EdgeError::Shape { name: input.name.clone(), found: vec![sample.len()], sample: dims });
     }
-    if let Some(index) = sample.iter().position(|x| x.is_nan()) {
+    // All are looked at, many at once; where one is found, once more one by one.
+    if sample.iter().fold(false, |nan, x| nan | x.is_nan())
+        && let Some(index) = sample.iter().position(|x| x.is_nan())
+    {
         return Err(EdgeError::NotANumber { name: input.name.clone(), index });
     }
-    let (min, max) = input.tensor.range();
-    let quantize = |x: f32, scale: f32, zero_point: i32| {
-        // Far beyond any element and well within i32: the sum with a zero point saturates to the same.
-        let rounded = round_ties_even((x / scale).clamp(-65_536.0, 65_536.0)) as i32;
-        (rounded + zero_point).clamp(min, max) as u8
-    };
-    let chip = match input.layout.is_plain() {
-        true => Cow::Borrowed(sample),
-        false => Cow::Owned(input.layout.to_chip(sample, shape)),
-    };
-    let (scale, zero_point) = (&quantizer.scale, &quantizer.zero_point);
-    Ok(match (scale.as_slice(), zero_point.as_slice()) {
-        (&[scale], &[zero_point, ..]) => chip.iter().map(|&x| quantize(x, scale, zero_point)).collect(),
-        _ => {
-            let channel = |(index, &x): (usize, &f32)| {
-                let channel = index % shape[2];
-                quantize(x, scale[channel], zero_point[channel])
-            };
-            chip.iter().enumerate().map(channel).collect()
+    let [height, width, channels] = shape;
+    let bounds = input.tensor.range();
+    let by_channel = || quantizer.scale.iter().copied().zip(quantizer.zero_point.iter().copied());
+    let mut bytes = Vec::with_capacity(sample.len());
+    match (quantizer.scale.as_slice(), quantizer.zero_point.as_slice()) {
+        (&[scale], &[zero_point, ..]) => bytes.extend(sample.iter().map(|&x| quantize(x, (scale, zero_point), bounds))),
+        _ if input.layout.is_channels_first() => {
+            for (plane, by) in sample.chunks_exact((height * width).max(1)).zip(by_channel()) {
+                bytes.extend(plane.iter().map(|&x| quantize(x, by, bounds)));
+            }
         }
-    })
+        _ => {
+            for pixel in sample.chunks_exact(channels.max(1)) {
+                bytes.extend(pixel.iter().zip(by_channel()).map(|(&x, by)| quantize(x, by, bounds)));
+            }
+        }
+    }
+    assert_eq!(bytes.len(), sample.len(), "a scale and a zero point for every channel");
+    // Bytes are put in order, a quarter of what floats would be.
+    Ok(if input.layout.is_plain() { bytes } else { input.layout.to_chip(&bytes, shape) })
 }
 
 /// Turns the integers of an output, in (height, width, channels) order, into the floats of the ONNX graph, in its
@@ -205,7 +212,7 @@ mod tests {
         let near = halves.clone().flat_map(|x| [x.next_up(), x.next_down()]);
         let small = (0..4096).map(|n| f32::from_bits(n * 0x000f_0001));
         for x in halves.chain(near).chain(small).filter(|x| x.abs() <= 65_536.0) {
-            assert_eq!(round_ties_even(x), x.round_ties_even(), "{x}");
+            assert_eq!(round_ties_even(x), x.round_ties_even() as i32, "{x}");
         }
     }
 
@@ -222,6 +229,31 @@ mod tests {
         // Any strides give the same.
         let turned = Array::from_shape_fn((8, 8, 3, 2), |(w, h, c, n)| (n * 100 + c * 16 + h + w) as f32);
         assert_eq!(quantize_input(&model, turned.view().reversed_axes().into_dyn()).expect("two samples"), bytes);
+    }
+
+    #[test]
+    fn every_channel_has_its_scale_in_every_layout() {
+        let shape = [3, 5, 4];
+        let quantizer =
+            InputQuantizer { name: "q".into(), scale: vec![1.0, 0.5, 2.0, 0.3], zero_point: vec![0, 7, -3, 100] };
+        for layout in
+            [OnnxLayout::Nchw, OnnxLayout::NchwTurned, OnnxLayout::Nhwc, OnnxLayout::NhwcTurned, OnnxLayout::Flat]
+        {
+            let shape = if layout == OnnxLayout::Flat { [1, 1, 4] } else { shape };
+            let tensor = Tensor::new("q", shape, 8, true);
+            let input = Input { name: "x".into(), layout, tensor, quantizer: Some(quantizer.clone()) };
+            let chip: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32 * 1.37 - 30.0).collect();
+            let expected: Vec<u8> = chip
+                .iter()
+                .enumerate()
+                .map(|(i, x)| {
+                    let (scale, zero_point) = (quantizer.scale[i % 4], quantizer.zero_point[i % 4]);
+                    ((x / scale).round_ties_even() as i32 + zero_point).clamp(-128, 127) as u8
+                })
+                .collect();
+            let sample = layout.to_onnx(&chip, shape);
+            assert_eq!(quantize_sample(&input, &sample).expect("numbers"), expected, "{layout:?}");
+        }
     }
 
     #[test]

@@ -197,7 +197,9 @@ fn feed(network: &HybridModel, data: &Data) -> Result<Feed, Failure> {
         }
         (Some(model), Data::Floats(a)) => edge::quantize_input(model, a.view())?,
         (Some(model), Data::Pixels(a)) => {
-            a.outer_iter().map(|s| edge::chip_order(&model.input, s.iter().copied().collect())).collect()
+            let bytes =
+                |s: ArrayViewD<'_, u8>| s.to_slice().map_or_else(|| s.iter().copied().collect(), <[u8]>::to_vec);
+            a.outer_iter().map(|s| edge::chip_order(&model.input, bytes(s))).collect()
         }
         (Some(model), Data::Integers(a)) => {
             let bytes = |s: ArrayViewD<'_, i8>| s.iter().map(|&v| v as u8).collect();

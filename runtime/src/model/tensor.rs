@@ -107,9 +107,19 @@ fn turn<T: Copy>(values: &[T], channels: usize) -> Vec<T> {
     values.rchunks(channels.max(1)).flatten().copied().collect()
 }
 
-/// A matrix of `rows` x `columns`, column after column.
+/// A matrix of `rows` x `columns`, column after column. What there is more of is gone through at once.
 fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
-    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
+    let mut turned = values.to_vec();
+    if rows <= columns {
+        for (r, row) in values.chunks_exact(columns.max(1)).enumerate() {
+            turned[r..].iter_mut().step_by(rows).zip(row).for_each(|(to, from)| *to = *from);
+        }
+    } else {
+        for (c, column) in turned.chunks_exact_mut(rows).enumerate() {
+            column.iter_mut().zip(values[c..].iter().step_by(columns)).for_each(|(to, from)| *to = *from);
+        }
+    }
+    turned
 }
 
 /// A tensor of integers.
