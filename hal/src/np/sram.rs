@@ -43,16 +43,26 @@ pub fn pack_weights(weights: &[i8], row: usize, bits: u8) -> Result<Vec<u32>, Np
     let (low, high) = weight_range(bits);
     let mask = u32::MAX >> (32 - u32::from(bits));
     let mut words = vec![0; weights.len() / row * packed_words(row, bits)];
-    if let Some(&value) = weights.iter().find(|v| **v < low || **v > high) {
+    // All are looked at, many at once; where one is found, once more one by one.
+    let outside = |v: i8| (v < low) | (v > high);
+    if weights.iter().fold(false, |found, &v| found | outside(v))
+        && let Some(&value) = weights.iter().find(|v| outside(**v))
+    {
         return Err(NpError::Range { field: "weight", value: value.into(), min: low.into(), max: high.into() });
     }
-    let in_word = per_word(bits);
+    let fold =
+        |values: &[i8]| (0..).zip(values).fold(0, |word, (i, &v)| word | (v as u32 & mask) << (i * u32::from(bits)));
     for (values, packed) in weights.chunks_exact(row).zip(words.chunks_exact_mut(packed_words(row, bits))) {
-        for (values, word) in values.chunks(in_word).zip(packed) {
-            *word = match values {
-                &[a, b, c, d] if bits == 8 => u32::from_le_bytes([a, b, c, d].map(i8::cast_unsigned)),
-                _ => (0..).zip(values).fold(0, |word, (i, &v)| word | (v as u32 & mask) << (i * u32::from(bits))),
-            };
+        if bits == 8 {
+            let (quads, rest) = values.as_chunks::<4>();
+            for (word, quad) in packed.iter_mut().zip(quads) {
+                *word = u32::from_le_bytes(quad.map(i8::cast_unsigned));
+            }
+            packed[quads.len()..].iter_mut().for_each(|word| *word = fold(rest));
+        } else {
+            for (values, word) in values.chunks(per_word(bits)).zip(packed) {
+                *word = fold(values);
+            }
         }
     }
     Ok(words)

@@ -358,10 +358,10 @@ fn accumulator_bound(layer: &Layer, facts: &Facts) -> i64 {
     let LayerKind::Dense(dense) = &layer.kind else { return i64::MAX };
     let bits = u32::from(facts.input_bits);
     let most = if facts.input_signed { 1i64 << (bits - 1) } else { (1i64 << bits) - 1 };
-    (0..dense.weights.filters())
-        .map(|u| dense.weights.filter(u).iter().map(|w| i64::from(w.unsigned_abs())).sum::<i64>() * most)
-        .max()
-        .unwrap_or(0)
+    // Pieces whose sum 32 bits hold, which many can be added to at once.
+    let piece = |weights: &[i8]| i64::from(weights.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>());
+    let unit = |u: usize| dense.weights.filter(u).chunks(1 << 16).map(piece).sum::<i64>();
+    (0..dense.weights.filters()).map(|u| unit(u) * most).max().unwrap_or(0)
 }
 
 /// The 1x1 identity behind a stage.

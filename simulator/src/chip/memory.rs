@@ -212,9 +212,10 @@ fn noise(base: u32, offset: usize, bytes: &mut [u8]) {
     if !first.is_empty() {
         first.copy_from_slice(&word(offset / 8)[from..from + first.len()]);
     }
-    for (n, into) in (offset.div_ceil(8)..).zip(rest.chunks_mut(8)) {
-        into.copy_from_slice(&word(n)[..into.len()]);
-    }
+    let (whole, last) = rest.as_chunks_mut::<8>();
+    let end = offset.div_ceil(8) + whole.len();
+    whole.iter_mut().zip(offset.div_ceil(8)..).for_each(|(into, n)| *into = word(n));
+    last.copy_from_slice(&word(end)[..last.len()]);
 }
 
 /// Memory stays usable when some other thread panicked while copying.

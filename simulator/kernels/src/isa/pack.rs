@@ -74,8 +74,12 @@ impl Packed {
             for (filter, weights) in weights.chunks_exact(row).take(filters).enumerate() {
                 for (r, weights) in weights.chunks_exact(run).enumerate() {
                     let lines = &mut lines[(filter / BLOCK * runs + r) * quads..][..quads];
-                    for (line, quad) in lines.iter_mut().zip(weights.chunks(4)) {
-                        line.0[filter % BLOCK][..quad.len()].copy_from_slice(quad);
+                    let (whole, rest) = weights.as_chunks::<4>();
+                    for (line, quad) in lines.iter_mut().zip(whole) {
+                        line.0[filter % BLOCK] = *quad;
+                    }
+                    if let Some(line) = lines.get_mut(whole.len()) {
+                        line.0[filter % BLOCK][..rest.len()].copy_from_slice(rest);
                     }
                 }
                 sums[filter] = weights.iter().map(|&w| i32::from(w)).fold(0, i32::wrapping_add);

@@ -95,7 +95,7 @@ fn range(what: &'static str, value: i64, min: i64, max: i64) -> Result<(), Prepa
 }
 
 fn largest(weights: &[i8]) -> i64 {
-    weights.iter().map(|w| i64::from(*w).abs()).max().unwrap_or(0)
+    weights.iter().fold(0, |most, w| w.unsigned_abs().max(most)).into()
 }
 
 impl Operator {
@@ -172,8 +172,9 @@ impl Operator {
             Operator::Separable(separable) => return vec![i32::MAX.into(); separable.filters()],
         };
         let row = weights.main.len() / filters.max(1);
-        let row = |f: usize| weights.main[f * row..][..row].iter().map(|w| i64::from(*w).abs()).sum::<i64>();
-        (0..filters).map(|f| row(f) * context.inputs.largest).collect()
+        // 32 bits hold them even times inputs, see `new`.
+        let row = |f: usize| weights.main[f * row..][..row].iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
+        (0..filters).map(|f| i64::from(row(f)) * context.inputs.largest).collect()
     }
 
     /// How the input gets ready; `pooled` says whether sums are asked for beside outputs.
