@@ -283,7 +283,9 @@ fn take(array: Array, expected: &Expected, normalize: Option<&Normalize>, path: 
             if shape.len() < 2 || shape[1..] != expected.float_shape() {
                 return wrong("float32 arrays have the layout of the ONNX input, the batch first");
             }
-            if let Some((at, value)) = a.indexed_iter().find(|(_, v)| !v.is_finite()) {
+            // All are looked at, many at once; where one is found, once more one by one.
+            let finite = a.as_slice().is_some_and(|all| all.iter().fold(true, |finite, v| finite & v.is_finite()));
+            if !finite && let Some((at, value)) = a.indexed_iter().find(|(_, v)| !v.is_finite()) {
                 let at = shape_text(ndarray::Dimension::slice(&at));
                 let what = format!("{} has the value {value} at {at}", path.display());
                 return Err(Failure::new(Exit::Data, what, "replace values that are not finite"));

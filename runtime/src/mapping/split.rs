@@ -266,12 +266,12 @@ pub fn minimal(stage: &Stage, mesh: &Mesh) -> Result<Cut, Reason> {
     if stage.is_hrc() {
         return if fits(stage, &Cut::Hrc, sram, generation) { Ok(Cut::Hrc) } else { Err(smallest(&Cut::Hrc)) };
     }
+    let whole = Cut::Hrc.parts(stage)[0];
     // Weights and parameters depend on filters only, the tile on rows and columns only.
     let weights_fit = |parts: usize| {
         stage.filters.div_ceil(parts) <= MAX_FILTERS
             && shares(stage.filters, parts).all(|filters| {
-                let part = Part { filters, ..Cut::Hrc.parts(stage)[0] };
-                let used = sram_use(&np_layer(stage, &part), false, generation);
+                let used = sram_use(&np_layer(stage, &Part { filters, ..whole }), false, generation);
                 used.filter <= sram.filter && used.parameter <= sram.parameter
             })
     };
@@ -281,23 +281,20 @@ pub fn minimal(stage: &Stage, mesh: &Mesh) -> Result<Cut, Reason> {
     };
     let mut best: Option<(usize, usize)> = None;
     for c in 1..=columns {
-        if best.is_some_and(|(r, k)| r * k <= c) {
-            break;
-        }
         let tile_fits = |r: usize| {
             shares(rows, r).all(|rows| {
                 shares(columns, c).all(|columns| {
-                    let part = Part { rows, columns, filters: [0, 1], ..Cut::Hrc.parts(stage)[0] };
-                    let layer = np_layer(stage, &part);
+                    let layer = np_layer(stage, &Part { rows, columns, filters: [0, 1], ..whole });
                     window_fits(&layer) && sram_use(&layer, false, generation).packet <= sram.packet
                 })
             })
         };
-        if let Some(r) = first_that(rows, tile_fits)
-            && best.is_none_or(|(br, bc)| r * c < br * bc)
-        {
-            best = Some((r, c));
+        // Only fewer parts than the best has are of use. One by one: few rows are the rule, and the first tile tells of too many in each.
+        let most = best.map_or(rows, |(r, k)| rows.min((r * k - 1) / c));
+        if most == 0 {
+            break;
         }
+        best = (1..=most).find(|&r| tile_fits(r)).map(|r| (r, c)).or(best);
     }
     match best {
         Some((rows, columns)) => {
