@@ -276,7 +276,7 @@ pub fn minimal(stage: &Stage, mesh: &Mesh) -> Result<Cut, Reason> {
             })
     };
     let [rows, columns, _] = stage.output();
-    let Some(filters) = first_that(stage.filters, weights_fit) else {
+    let Some(filters) = (1..=stage.filters).find(|&parts| weights_fit(parts)) else {
         return Err(smallest(&Cut::Grid { filters: stage.filters, rows, columns }));
     };
     let mut best: Option<(usize, usize)> = None;
@@ -289,7 +289,7 @@ pub fn minimal(stage: &Stage, mesh: &Mesh) -> Result<Cut, Reason> {
                 })
             })
         };
-        // Only fewer parts than the best has are of use. One by one: few rows are the rule, and the first tile tells of too many in each.
+        // Only fewer parts than the best has are of use. One by one, as above: few are the rule, and the first tells that all are too large.
         let most = best.map_or(rows, |(r, k)| rows.min((r * k - 1) / c));
         if most == 0 {
             break;
