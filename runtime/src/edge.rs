@@ -4,6 +4,8 @@
 //! All arithmetic is f32 in the order of the quantized ONNX graph (quantization.md 3.4 and 5.4), so that results are
 //! the same bits.
 
+use std::borrow::Cow;
+
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::model::{DequantizeBy, Input, Model, OnnxLayout, Output, Shape};
@@ -54,11 +56,15 @@ pub fn quantize_input(model: &Model, batch: ArrayViewD<'_, f32>) -> Result<Vec<V
     if batch.ndim() == 0 || batch.shape()[1..] != sample {
         return Err(EdgeError::Shape { name: input.name.clone(), found: batch.shape().to_vec(), sample });
     }
-    let quantize = |view: ArrayViewD<'_, f32>| match view.to_slice() {
-        Some(values) => quantize_sample(input, values),
-        None => quantize_sample(input, &view.iter().copied().collect::<Vec<_>>()),
-    };
-    batch.outer_iter().map(quantize).collect()
+    batch.outer_iter().map(|view| quantize_sample(input, &row_major(view))).collect()
+}
+
+/// The elements of a view, row-major, where they lie if they lie so.
+pub(crate) fn row_major<T: Copy>(view: ArrayViewD<'_, T>) -> Cow<'_, [T]> {
+    match view.to_slice() {
+        Some(values) => Cow::Borrowed(values),
+        None => view.iter().copied().collect(),
+    }
 }
 
 /// Raw integers of one sample, (height, width, channels) whatever the layout of the ONNX input, in the order in which

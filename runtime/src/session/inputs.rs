@@ -50,11 +50,7 @@ impl<'m, 'b> Inputs<'m, 'b> {
     pub fn get(&self, sample: usize) -> Result<Cow<'b, [u8]>, SessionError> {
         let bytes = match &self.batch {
             Batch::Float(view) => {
-                let view = view.clone().index_axis_move(Axis(0), sample);
-                let values = match view.to_slice() {
-                    Some(values) => Cow::Borrowed(values),
-                    None => view.iter().copied().collect(),
-                };
+                let values = edge::row_major(view.clone().index_axis_move(Axis(0), sample));
                 let edge = |source: EdgeError| SessionError::Edge { sample, source };
                 return edge::quantize_sample(&self.model.input, &values).map(Cow::Owned).map_err(edge);
             }
