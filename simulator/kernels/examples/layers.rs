@@ -91,7 +91,8 @@ impl Bench {
         let spec = LayerSpec {
             kind,
             geometry: Geometry { input: shape, kernel: [side; 2], stride: [stride; 2], pad: [side / 2; 2], conv },
-            input_bits: 8,
+            // First layers take bytes, others what a rectifier leaves.
+            input_bits: if shape[2] <= 3 { 8 } else { 7 },
             input_signed: false,
             pad_value: Vec::new(),
             pool,
@@ -99,11 +100,17 @@ impl Bench {
             finish,
         };
         let count = side * side * filters * if kind == Kind::Depthwise { 1 } else { shape[2] };
-        let weights: Vec<i8> = (0..count).map(|i| (i * 37 % 251) as u8 as i8).collect();
+        // Mostly small, as those of trained networks.
+        let mut state = 1u64;
+        let mut part = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 58) as i8
+        };
+        let weights: Vec<i8> = (0..count).map(|_| part() + part() - part() - part()).collect();
         let layer = Layer::prepare(spec, Weights { main: &weights, pointwise: &[] }, kernels).expect("a valid layer");
         let mut input = Bytes::default();
         input.resize(shape.iter().product::<usize>() * samples);
-        input.iter_mut().enumerate().for_each(|(i, x)| *x = (i * 29 % 241) as u8);
+        input.iter_mut().enumerate().for_each(|(i, x)| *x = (i * 29 % 241) as u8 & 127);
         let mut out = Bytes::default();
         out.resize(tile.len() * samples);
         Self { layer, scratch: Scratch::default(), input, out, shape, samples }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::methods::{kernels, loops_with};
-use super::tile::{self, Lanes, Shape, Tile};
+use super::tile::{self, Lanes, Shape, Tiles};
 use super::ymm::{affine, depthwise, slope};
 use super::{
     Affine, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
@@ -76,11 +76,11 @@ unsafe impl Lanes for Ymm {
 }
 
 /// # Safety
-/// As [`tile::tile`].
+/// As [`tile::tiles`].
 #[target_feature(enable = "avx2,avxvnni")]
-unsafe fn compute<const P: usize, const N: usize>(t: &Tile) {
+unsafe fn compute<const P: usize, const N: usize>(t: &Tiles) {
     // SAFETY: the caller's promise.
-    unsafe { tile::tile::<Ymm, P, N>(t) }
+    unsafe { tile::tiles::<Ymm, P, N>(t) }
 }
 
 /// 16 registers: 12 sums, two of weights, one of inputs.

@@ -17,6 +17,7 @@ mod scalar;
 mod taps;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tile;
+mod words;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;

@@ -14,7 +14,7 @@ use std::ops::Range;
 use crate::Aligned;
 
 use super::loops::loop_methods;
-use super::tile::{self, Shape, Tile};
+use super::tile::{self, Shape, Tile, Tiles};
 use super::{
     Affine, BLOCK, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
     check_ending, loops,
@@ -83,14 +83,25 @@ unsafe fn quad<const P: usize, const N: usize, const LANE: usize>(
     }
 }
 
+/// # Safety
+/// As [`one`], of all tiles.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn compute<const P: usize, const N: usize>(tiles: &Tiles) {
+    for t in tiles.each(P) {
+        // SAFETY: the caller's promise.
+        unsafe { one::<P, N>(&t) }
+    }
+}
+
 /// The sums of `P` positions and `N` registers of filters: four quads of inputs are loaded at once, and stay in a register until all
 /// their weights have passed.
 ///
 /// # Safety
 /// The machine has dot products. For p < P, run r and quad q: four bytes from `x + p * step + r * run_step + 4 * q` on are readable; `w`
 /// has the lines of all blocks of N registers, `start` a place for every filter of them, and so has each of `out + p * out_step`.
+#[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn compute<const P: usize, const N: usize>(t: &Tile) {
+unsafe fn one<const P: usize, const N: usize>(t: &Tile) {
     /// Bytes of a quad of weights of a block.
     const LINE: usize = 4 * BLOCK;
     /// Quads of a register of inputs.
@@ -185,7 +196,7 @@ impl Kernels for Neon {
                 *all = start.wrapping_add(sum.wrapping_mul(OFFSET));
             }
             // SAFETY: a value of this type exists only where there are dot products; the panel was checked.
-            unsafe { tile::checked(SHAPES, x, w, blocks, all, out, out_step) }
+            unsafe { tile::checked(SHAPES, x, (w, w.lines()), blocks, all, out, out_step, |tile, t, _| tile(t)) }
         });
     }
 

@@ -1,8 +1,10 @@
 //! Weights and inputs as kernels take them: quads of bytes.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::End;
+use super::words::Words;
 use crate::Aligned;
 
 /// Filters of a block: one register of 32-bit sums on the widest machine.
@@ -24,6 +26,9 @@ pub struct Packed {
     lines: Vec<Line>,
     sums: Vec<i32>,
     fields: Option<Fields>,
+    /// Largest input.
+    most: u8,
+    words: OnceLock<Option<Words>>,
 }
 
 /// Weights of two or four bits, several to a byte: for products of few positions, which take as long as reading weights. A byte of line i
@@ -85,13 +90,20 @@ impl Packed {
                 sums[filter] = weights.iter().map(|&w| i32::from(w)).fold(0, i32::wrapping_add);
             }
         }
-        Self { filters, runs, quads, lines, sums, fields: None }
+        Self { filters, runs, quads, lines, sums, fields: None, most: u8::MAX, words: OnceLock::new() }
     }
 
     /// The same, for products of few positions.
     #[must_use]
     pub fn for_few_positions(mut self) -> Self {
         self.fields = Fields::new(&self.lines, self.runs, self.quads);
+        self
+    }
+
+    /// The same for input bytes up to `most`: products of smaller ones may be added in fewer bits.
+    #[must_use]
+    pub fn for_inputs_up_to(mut self, most: u8) -> Self {
+        self.most = most;
         self
     }
 
@@ -132,6 +144,12 @@ impl Packed {
 
     pub(super) fn fields(&self) -> Option<&Fields> {
         self.fields.as_ref()
+    }
+
+    /// For sums of 16 bits, where these are better. Made when it is first asked for.
+    pub(super) fn words(&self) -> Option<&Words> {
+        let shape = (self.width() / BLOCK, self.runs, self.quads);
+        self.words.get_or_init(|| Words::new(&self.lines, shape, self.most)).as_ref()
     }
 
     pub(super) fn lines(&self) -> &[Line] {

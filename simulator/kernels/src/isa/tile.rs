@@ -35,6 +35,13 @@ pub(super) unsafe trait Lanes {
     unsafe fn store(sums: Self::Sums, at: *mut i32);
 }
 
+/// Where tiles of some positions each are, one after another.
+#[derive(Clone, Copy)]
+pub(super) struct Tiles {
+    pub first: Tile,
+    pub count: usize,
+}
+
 /// Where a tile is.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
@@ -49,6 +56,19 @@ pub(super) struct Tile {
     pub start: *const i32,
     pub out: *mut i32,
     pub out_step: usize,
+}
+
+impl Tiles {
+    /// One after another, of so many positions.
+    #[inline(always)]
+    pub fn each(&self, positions: usize) -> impl Iterator<Item = Tile> {
+        let Self { first, count } = *self;
+        (0..count).map(move |i| Tile {
+            x: first.x.wrapping_add(i * positions * first.step),
+            out: first.out.wrapping_add(i * positions * first.out_step),
+            ..first
+        })
+    }
 }
 
 /// The sums of `P` positions and `N` registers of filters.
@@ -85,31 +105,33 @@ pub(super) unsafe fn sums<L: Lanes, const P: usize, const N: usize>(t: &Tile) ->
     }
 }
 
-/// The same, stored.
+/// The same of several tiles, stored.
 ///
 /// # Safety
-/// As [`sums`]; each of `out + p * out_step` has a place for every filter.
+/// As [`sums`], of all tiles; each of `out + p * out_step` has a place for every filter.
 #[inline(always)]
-pub(super) unsafe fn tile<L: Lanes, const P: usize, const N: usize>(t: &Tile) {
+pub(super) unsafe fn tiles<L: Lanes, const P: usize, const N: usize>(t: &Tiles) {
     let per = BLOCK / L::PER_BLOCK;
-    // SAFETY: the caller's promise.
-    unsafe {
-        let sums = sums::<L, P, N>(t);
-        for (p, sums) in sums.iter().enumerate() {
-            for (n, &sums) in sums.iter().enumerate() {
-                L::store(sums, t.out.add(p * t.out_step + n * per));
+    for tile in t.each(P) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let sums = sums::<L, P, N>(&tile);
+            for (p, sums) in sums.iter().enumerate() {
+                for (n, &sums) in sums.iter().enumerate() {
+                    L::store(sums, tile.out.add(p * tile.out_step + n * per));
+                }
             }
         }
     }
 }
 
-/// Computes a tile of as many positions as its index in its table says, less one.
-pub(super) type TileFn = unsafe fn(&Tile);
+/// Computes tiles of as many positions as its index in its table says, less one.
+pub(super) type TileFn = unsafe fn(&Tiles);
 
 /// Tiles of so many blocks of filters.
-pub(super) struct Shape {
+pub(super) struct Shape<F: 'static = TileFn> {
     pub blocks: usize,
-    pub tiles: &'static [TileFn],
+    pub tiles: &'static [F],
 }
 
 /// The whole product. `shapes` are in falling order of blocks and end with one of one block; of those whose tiles hold
@@ -131,49 +153,58 @@ pub(super) unsafe fn multiply(
 ) {
     x.check(w, &blocks, start, out, out_step);
     // SAFETY: the caller's promise; positions, filters and sums were checked.
-    unsafe { checked(shapes, x, w, blocks, start, out, out_step) }
+    unsafe { checked(shapes, x, (w, w.lines()), blocks, start, out, out_step, |tile, t, _| tile(t)) }
 }
 
-/// The same of a panel that was checked, whose quads may have another length than those that were.
+/// The same of a panel that was checked, whose quads may have another length than those that were, and with other weights of the same
+/// shape. `run` is given what computes tiles, where they are and their first block.
 ///
 /// # Safety
 /// As [`multiply`]; all positions have their bytes, all blocks have starts, and sums have places.
-pub(super) unsafe fn checked(
-    shapes: &[Shape],
+#[expect(clippy::too_many_arguments)]
+pub(super) unsafe fn checked<F: Copy>(
+    shapes: &[Shape<F>],
     x: &Panel<'_>,
-    w: &Packed,
+    (w, lines): (&Packed, &[Line]),
     blocks: Range<usize>,
     start: &[i32],
     out: &mut [i32],
     out_step: usize,
+    run: impl Fn(F, &Tiles, usize),
 ) {
     let x = x.joined();
     let most = shapes.iter().map(|s| s.tiles.len()).max().unwrap_or(1);
     let mut block = blocks.start;
     while block < blocks.end {
-        let fits = |s: &&Shape| s.blocks <= blocks.end - block && (s.tiles.len() >= x.count.min(most));
+        let fits = |s: &&Shape<F>| s.blocks <= blocks.end - block && (s.tiles.len() >= x.count.min(most));
         let Some(shape) = shapes.iter().find(fits) else { return };
-        let parts = x.count.div_ceil(shape.tiles.len());
+        let (parts, most) = (x.count.div_ceil(shape.tiles.len()), shape.tiles.len());
         for row in 0..x.rows {
             let mut position = 0;
-            for part in 0..parts {
-                let count = (x.count - position).div_ceil(parts - part);
+            // Tiles of two sizes at most, the larger ones first.
+            let larger = if x.count.is_multiple_of(parts.max(1)) { parts } else { x.count % parts };
+            for (parts, count) in [(larger, x.count.div_ceil(parts.max(1))), (parts - larger, x.count / parts.max(1))] {
+                if parts == 0 {
+                    continue;
+                }
                 let place = (row * x.count + position) * out_step + (block - blocks.start) * BLOCK;
-                // SAFETY: the caller's promise; blocks and positions of this tile are among them. Lines of a block lie together.
-                unsafe {
-                    shape.tiles[count - 1](&Tile {
+                // SAFETY: the caller's promise; blocks and positions of these tiles are among them. Lines of a block lie together.
+                let first = unsafe {
+                    Tile {
                         x: x.data.as_ptr().wrapping_add(row * x.row_step + position * x.step),
                         step: x.step,
                         run_step: x.run_step,
                         runs: w.runs(),
                         quads: w.quads(),
-                        w: w.lines().as_ptr().add(block * w.runs() * w.quads()),
+                        w: lines.as_ptr().add(block * w.runs() * w.quads()),
                         start: start.as_ptr().add(block * BLOCK),
                         out: out.as_mut_ptr().add(place),
                         out_step,
-                    });
-                }
-                position += count;
+                    }
+                };
+                debug_assert!(count <= most);
+                run(shape.tiles[count - 1], &Tiles { first, count: parts }, block);
+                position += parts * count;
             }
         }
         block += shape.blocks;

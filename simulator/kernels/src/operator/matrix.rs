@@ -30,7 +30,7 @@ struct Phase {
 
 impl Phase {
     fn new(context: &Context, weights: &[i8], filters: usize, kernel: [usize; 2]) -> Self {
-        let packed = Packed::new(weights, filters, kernel[0]);
+        let packed = Packed::new(weights, filters, kernel[0]).for_inputs_up_to(context.inputs.most());
         // A dense layer of one sample meets its weights once, and takes as long as reading them.
         let dense = context.conv.iter().all(|range| range.len() == 1);
         let packed = if dense { packed.for_few_positions() } else { packed };

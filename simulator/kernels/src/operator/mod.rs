@@ -65,6 +65,11 @@ impl Inputs {
     fn offset(self) -> i32 {
         if self.signed { 128 } else { 0 }
     }
+
+    /// The largest staged byte.
+    fn most(self) -> u8 {
+        if self.signed { u8::MAX } else { self.largest.try_into().unwrap_or(u8::MAX) }
+    }
 }
 
 #[derive(Clone, Debug)]

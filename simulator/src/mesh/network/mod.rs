@@ -111,6 +111,8 @@ struct External {
     words: usize,
     layer: akida_hal::np::NpLayer,
     generation: u8,
+    /// Whether its inputs are never negative.
+    positive: bool,
     held: Mutex<Option<HeldExternal>>,
 }
 

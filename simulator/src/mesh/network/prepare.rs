@@ -54,7 +54,7 @@ fn contents<'a>(configured: &Configured<'a>, generation: u8) -> Result<Contents<
 /// takes is never negative.
 pub(super) fn parts(configured: &[Configured<'_>], generation: u8, positive: bool) -> Result<Vec<Part>, MeshError> {
     let part = |c: &Configured<'_>, work| Part { np: c.np, tile: super::decode::tile(&c.layer), work };
-    let held = configured.iter().map(|c| held(c, generation)).collect::<Result<Vec<_>, _>>()?;
+    let held = configured.iter().map(|c| held(c, generation, positive)).collect::<Result<Vec<_>, _>>()?;
     let inputs = |c: &Configured<'_>| c.layer.inputs;
     let alike = configured.iter().all(|c| inputs(c) == inputs(&configured[0]));
     let slices: Option<Vec<Slice>> =
@@ -82,15 +82,19 @@ enum Held {
 /// Kernels for a slice, or for slices that were joined.
 fn ready(configured: &Configured<'_>, slice: Slice, positive: bool) -> Result<Work, MeshError> {
     let weights = Weights { main: &slice.main, pointwise: &slice.pointwise };
-    let spec = if positive { slice.spec.never_negative_in() } else { slice.spec };
-    let layer = Box::new(prepare_layer(configured.np, spec, weights)?);
+    let layer = Box::new(prepare_layer(configured.np, taking(slice.spec, positive), weights)?);
     Ok(match configured.layer.op {
         Op::Dense => Work::Dense(configured.layer.inputs.origin.into(), layer),
         _ => Work::Map(layer),
     })
 }
 
-fn held(configured: &Configured<'_>, generation: u8) -> Result<Held, MeshError> {
+/// A layer that may take what is never negative.
+fn taking(spec: LayerSpec, positive: bool) -> LayerSpec {
+    if positive { spec.never_negative_in() } else { spec }
+}
+
+fn held(configured: &Configured<'_>, generation: u8, positive: bool) -> Result<Held, MeshError> {
     let layer = &configured.layer;
     if let (Some(id), Memories::Np(np)) = (layer.external, configured.memories) {
         np.packet.needed(0, layer.packet_bytes() / 4)?;
@@ -103,6 +107,7 @@ fn held(configured: &Configured<'_>, generation: u8) -> Result<Held, MeshError> 
             words: layer.filter_words() + layer.parameter_words(generation),
             layer: layer.clone(),
             generation,
+            positive,
             held: Mutex::default(),
         }))));
     }
@@ -153,7 +158,7 @@ impl External {
         let contents = Contents { filters, records, lut: &[] };
         let Slice { spec, main, pointwise } = slice(np, &self.layer, contents, self.generation)?;
         let weights = Weights { main: &main, pointwise: &pointwise };
-        let layer = Arc::new(prepare_layer(np, spec, weights)?);
+        let layer = Arc::new(prepare_layer(np, taking(spec, self.positive), weights)?);
         *held = Some(HeldExternal { address, watch, words, layer: layer.clone() });
         Ok(layer)
     }

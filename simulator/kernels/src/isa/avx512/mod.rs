@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::methods::{kernels, loops_with};
-use super::tile::{self, Lanes, Shape, Tile};
+use super::tile::{self, Lanes, Shape, Tiles};
 pub(super) use ahead::ask;
 use columns::depthwise_columns;
 use depthwise::{depthwise, depthwise_of, depthwise_sums};
@@ -81,11 +81,11 @@ unsafe impl Lanes for Zmm {
 }
 
 /// # Safety
-/// As [`tile::tile`].
+/// As [`tile::tiles`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn compute<const P: usize, const N: usize>(t: &Tile) {
+unsafe fn compute<const P: usize, const N: usize>(t: &Tiles) {
     // SAFETY: the caller's promise.
-    unsafe { tile::tile::<Zmm, P, N>(t) }
+    unsafe { tile::tiles::<Zmm, P, N>(t) }
 }
 
 /// 32 registers: 28 sums, two of weights, one of inputs.

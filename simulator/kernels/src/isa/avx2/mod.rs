@@ -1,15 +1,18 @@
-//! AVX2: bytes widened to 16 bits, pairs of products (`vpmaddwd`), which cannot saturate here: x <= 255 and |w| <= 128. Inputs are widened
-//! once for all filters, weights for five positions.
+//! AVX2: products of bytes that are added in 16 bits ([`words`]), or, where inputs and weights are large or positions few, bytes widened to
+//! 16 bits and pairs of products (`vpmaddwd`), which cannot saturate here: x <= 255 and |w| <= 128. Inputs are widened once for all
+//! filters, weights for five positions.
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
+mod words;
+
 use crate::Bytes;
 
 use super::methods::{kernels, loops_with};
-use super::tile::{self, Lanes, Shape, Tile};
+use super::tile::{self, Lanes, Shape, Tile, Tiles};
 use super::ymm::{affine, depthwise, slope};
 use super::{
     Affine, BLOCK, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
@@ -77,29 +80,30 @@ unsafe impl Lanes for Pairs {
 }
 
 /// # Safety
-/// As [`tile::tile`].
+/// As [`tile::tiles`].
 #[target_feature(enable = "avx2")]
-unsafe fn compute<const P: usize, const N: usize>(t: &Tile) {
+unsafe fn compute<const P: usize, const N: usize>(t: &Tiles) {
     // SAFETY: the caller's promise.
-    unsafe { tile::tile::<Pairs, P, N>(t) }
+    unsafe { tile::tiles::<Pairs, P, N>(t) }
 }
 
 /// A block in two halves, so that more positions meet weights that are widened.
 ///
 /// # Safety
-/// As [`tile::tile`].
+/// As [`tile::tiles`].
 #[target_feature(enable = "avx2")]
-unsafe fn halves<const P: usize>(t: &Tile) {
+unsafe fn halves<const P: usize>(t: &Tiles) {
     let filters = BLOCK / 2;
     // SAFETY: the caller's promise; filters of the second half follow those of the first everywhere.
     unsafe {
-        tile::tile::<Pairs, P, 2>(t);
-        tile::tile::<Pairs, P, 2>(&Tile {
-            w: t.w.cast::<[i8; 4]>().add(filters).cast(),
-            start: t.start.add(filters),
-            out: t.out.add(filters),
-            ..*t
-        });
+        tile::tiles::<Pairs, P, 2>(t);
+        let first = Tile {
+            w: t.first.w.cast::<[i8; 4]>().add(filters).cast(),
+            start: t.first.start.add(filters),
+            out: t.first.out.add(filters),
+            ..t.first
+        };
+        tile::tiles::<Pairs, P, 2>(&Tiles { first, ..*t });
     }
 }
 
@@ -134,6 +138,13 @@ thread_local! {
 /// The machine has AVX2.
 unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32], out: &mut [i32], out_step: usize) {
     x.check(w, &blocks, start, out, out_step);
+    // One or two positions take as long as reading weights, of which words have more.
+    if x.count * x.rows > 2
+        && let Some(words) = w.words()
+    {
+        // SAFETY: the caller's promise; the panel was checked.
+        return unsafe { words::multiply(words, x, w, blocks, start, out, out_step) };
+    }
     let bytes = &x.data[..x.met(w)];
     WORDS.with_borrow_mut(|words| {
         let data = words.at_least(2 * bytes.len());
@@ -148,14 +159,14 @@ unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32
             rows: x.rows,
         };
         // SAFETY: the caller's promise; the panel was checked, and every byte of it has become two.
-        unsafe { tile::checked(SHAPES, &wide, w, blocks, start, out, out_step) }
+        unsafe { tile::checked(SHAPES, &wide, (w, w.lines()), blocks, start, out, out_step, |tile, t, _| tile(t)) }
     });
 }
 
 #[target_feature(enable = "avx2")]
 fn peak(rounds: u64) -> u64 {
     // SAFETY: called where the instructions were detected.
-    unsafe { tile::peak::<Pairs, 4>(rounds) }
+    unsafe { tile::peak::<words::Bytes, 6>(rounds) }
 }
 
 loops_with!("avx2,fma", all);
