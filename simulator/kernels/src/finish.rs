@@ -180,6 +180,12 @@ impl Finisher {
         self.output_bounds.0 == 0 || matches!(self.finish.activation, Activation::Relu | Activation::Clipped(_))
     }
 
+    /// Whether sums that are not negative give outputs that are not.
+    pub(crate) fn keeps_sign(&self) -> bool {
+        let looked_up = matches!(self.finish.activation, Activation::Lut { .. });
+        !looked_up && self.finish.bias.iter().all(|&bias| bias >= 0)
+    }
+
     /// Where output bytes may saturate: signed ones, or else from 0 on, as those are that are never negative.
     pub(crate) fn byte_bounds(&self) -> (i64, i64) {
         if self.never_negative() { (0, self.output_bounds.1.min(u8::MAX.into())) } else { bounds(8, true) }

@@ -93,6 +93,8 @@ pub struct Layer {
     ready: Ready,
     pool: Pool,
     weights: usize,
+    /// Whether no output can be negative.
+    positive: bool,
     /// Rows and columns of the input behind the tile.
     needed: [Range<usize>; 2],
 }
@@ -139,9 +141,12 @@ impl Layer {
         let ending = Ending::new(Finisher::new(finish, tile.filters.len())?, &largest);
         operator.end_with(&ending);
         let terms = crate::pool::terms(&context, &ending, pool, &largest);
+        // Sums of products of what is not negative are not either.
+        let sums = !input_signed && weights.main.iter().chain(weights.pointwise).all(|&w| w >= 0);
+        let positive = ending.finisher().never_negative() || sums && ending.finisher().keeps_sign();
         let weights = weights.main.len() + weights.pointwise.len();
         let ready = operator.ready(&context, &pad_pixel, pool != Pool::None);
-        Ok(Self { context, operator, ending, tile, terms, ready, pool, weights, needed })
+        Ok(Self { context, operator, ending, tile, terms, ready, pool, weights, positive, needed })
     }
 
     /// Rows and columns of the input that a run reads.
@@ -171,7 +176,7 @@ impl Layer {
 
     /// Whether no output can be negative, whatever the input.
     pub fn never_negative(&self) -> bool {
-        self.ending.finisher().never_negative()
+        self.positive
     }
 
     /// Whether several samples are one product of matrices; of other layers they are computed one by one.

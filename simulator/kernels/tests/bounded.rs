@@ -1,9 +1,9 @@
 //! Products of inputs that are known to be small, which kernel sets may add in fewer bits, against those of plain loops: with inputs that
-//! drive sums as far as they go.
+//! drive sums as far as they go. Depthwise sums too.
 
 mod sets;
 
-use akida_kernels::isa::{BLOCK, Packed, Panel};
+use akida_kernels::isa::{Affine, BLOCK, CHUNK, Packed, Panel, Taps};
 use akida_kernels::scalar;
 use proptest::prelude::*;
 
@@ -46,10 +46,10 @@ impl Random {
     }
 }
 
-impl Case {
-    fn weights(&self, random: &mut Random) -> Vec<i8> {
-        let each = self.runs * self.run;
-        let one = |i: usize, random: &mut Random| match self.weigh {
+impl Weigh {
+    /// So many filters.
+    fn filters(self, filters: usize, each: usize, random: &mut Random) -> Vec<i8> {
+        let one = |i: usize, random: &mut Random| match self {
             Weigh::Evenly => random.next(256) - 128,
             Weigh::Trained => random.next(64) + random.next(64) - random.next(64) - random.next(64),
             Weigh::Outliers if random.next(20) == 0 => [-128, 127][random.next(2) as usize],
@@ -57,9 +57,11 @@ impl Case {
             Weigh::Extreme => [127, -128][i / each % 2],
             Weigh::Signs => [127, -128][random.next(2) as usize],
         };
-        (0..self.filters * each).map(|i| one(i, random) as i8).collect()
+        (0..filters * each).map(|i| one(i, random) as i8).collect()
     }
+}
 
+impl Case {
     /// Inputs: in turns those that make the largest sum of some filter, the least, and others.
     fn inputs(&self, weights: &[i8], random: &mut Random) -> (Vec<u8>, [usize; 3]) {
         let (step, run_step) = (self.run + 3, self.run + 64);
@@ -84,7 +86,7 @@ impl Case {
 
     fn check(&self) -> Result<(), TestCaseError> {
         let mut random = Random(self.seed);
-        let weights = self.weights(&mut random);
+        let weights = self.weigh.filters(self.filters, self.runs * self.run, &mut random);
         let (data, [step, run_step, row_step]) = self.inputs(&weights, &mut random);
         let panel = Panel { data: &data, step, count: self.count, row_step, rows: self.rows, run_step };
         let packed = Packed::new(&weights, self.filters, self.runs).for_inputs_up_to(self.most);
@@ -96,24 +98,76 @@ impl Case {
         for kernels in sets() {
             let mut out = vec![7; positions * width];
             kernels.multiply(&panel, &packed, blocks.clone(), &start, &mut out, width);
-            let wrong = out.iter().zip(&expected).position(|(a, b)| a != b);
+            let told = |i: &usize| i % width < self.filters;
+            let wrong = (0..out.len()).filter(told).find(|&i| out[i] != expected[i]);
             prop_assert!(wrong.is_none(), "{}: {self:?}, sum {wrong:?}", kernels.name());
         }
         Ok(())
     }
 }
 
+/// Depthwise: as many taps for every filter, some positions.
+fn depthwise(
+    most: u8,
+    weigh: Weigh,
+    (taps, filters, positions): (usize, usize, usize),
+    seed: u64,
+) -> Result<(), TestCaseError> {
+    let mut random = Random(seed);
+    let weights = weigh.filters(filters, taps, &mut random);
+    let len = positions * filters;
+    let value = |tap: usize, element: usize, random: &mut Random| {
+        let weight = weights[element % filters * taps + tap];
+        match element % 3 {
+            0 if weight > 0 => most,
+            1 if weight < 0 => most,
+            2 => random.next(u32::from(most) + 1) as u8,
+            _ => 0,
+        }
+    };
+    let mut row =
+        |tap: usize| -> Vec<u8> { (0..len.next_multiple_of(CHUNK)).map(|e| value(tap, e, &mut random)).collect() };
+    let rows: Vec<Vec<u8>> = (0..taps).map(&mut row).collect();
+    let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+    // Sums of 127 * 255 for each tap, made bytes.
+    let width = filters.next_multiple_of(BLOCK);
+    let all = |value: i32| (0..width).map(|_| value).collect();
+    let k = (taps * 127 * usize::from(most) / 100).ilog2() as i32;
+    let affine = Affine {
+        low: all(-(1 << 24)),
+        high: all(1 << 24),
+        m: all(1),
+        add: all(1 << (k - 1).max(0)),
+        k: all(k),
+        signed: true,
+        ceiling: 255,
+        limited: positions.is_multiple_of(2),
+    };
+    let packed = Taps::new(&weights, filters, taps, 0).for_inputs_up_to(most);
+    let end = packed.end(filters, &affine);
+    let mut expected = vec![7; len];
+    scalar().depthwise(&rows, &packed, &end, &mut expected);
+    for kernels in sets() {
+        let mut out = vec![7; len];
+        kernels.depthwise(&rows, &packed, &end, &mut out);
+        let wrong = (0..len).find(|&i| out[i] != expected[i]);
+        prop_assert!(wrong.is_none(), "{}: {most} {weigh:?} {taps} {filters}, byte {wrong:?}", kernels.name());
+    }
+    Ok(())
+}
+
+fn weigh() -> impl Strategy<Value = Weigh> {
+    use Weigh::*;
+    prop_oneof![Just(Evenly), Just(Trained), Just(Outliers), Just(Extreme), Just(Signs)]
+}
+
+fn most() -> impl Strategy<Value = u8> {
+    prop_oneof![Just(1u8), Just(3), Just(15), Just(127), Just(128), Just(160), Just(255), 1u8..]
+}
+
 fn cases() -> impl Strategy<Value = Case> {
-    let weigh = prop_oneof![
-        Just(Weigh::Evenly),
-        Just(Weigh::Trained),
-        Just(Weigh::Outliers),
-        Just(Weigh::Extreme),
-        Just(Weigh::Signs)
-    ];
-    let most = prop_oneof![Just(1u8), Just(3), Just(15), Just(127), Just(128), Just(255), 1u8..];
     let sizes = (1usize..=3, 1usize..=150, 1usize..=70, 1usize..=15, 1usize..=2);
-    (most, weigh, sizes, any::<u64>()).prop_map(|(most, weigh, (runs, run, filters, count, rows), seed)| Case {
+    (most(), weigh(), sizes, any::<u64>()).prop_map(|(most, weigh, (runs, run, filters, count, rows), seed)| Case {
         most,
         weigh,
         runs,
@@ -131,5 +185,13 @@ proptest! {
     #[test]
     fn sums_of_bounded_inputs_are_exact(case in cases()) {
         case.check()?;
+    }
+
+    #[test]
+    fn depthwise_sums_of_bounded_inputs_are_exact(
+        most in most(), weigh in weigh(), taps in prop_oneof![Just(9usize), 1usize..=12], filters in 1usize..=70,
+        positions in 1usize..=9, seed: u64,
+    ) {
+        depthwise(most, weigh, (taps, filters, positions), seed)?;
     }
 }

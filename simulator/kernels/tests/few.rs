@@ -48,10 +48,17 @@ fn sets_multiply_few_positions_as_plain_loops_do() {
                 let step = blocks.len() * BLOCK + 16;
                 let mut expected = vec![7; count * step];
                 scalar().multiply(&panel, &packed, blocks.clone(), &start, &mut expected, step);
+                // Up to the last filter.
+                let told = filters - blocks.start * BLOCK;
                 for kernels in sets() {
                     let mut out = vec![7; count * step];
                     kernels.multiply(&panel, &packed, blocks.clone(), &start, &mut out, step);
-                    assert!(out == expected, "{}: {count} x {runs} x {run} x {filters}, {bits} bits", kernels.name());
+                    let mut rows = out.chunks(step).zip(expected.chunks(step));
+                    assert!(
+                        rows.all(|(out, expected)| out[..told] == expected[..told]),
+                        "{}: {count} x {runs} x {run} x {filters}, {bits} bits",
+                        kernels.name()
+                    );
                     compared += 1;
                 }
             }

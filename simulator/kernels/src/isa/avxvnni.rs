@@ -85,11 +85,12 @@ unsafe fn compute<const P: usize, const N: usize>(t: &Tiles) {
 
 /// 16 registers: 12 sums, two of weights, one of inputs.
 const SHAPES: &[Shape] = &[
-    Shape { blocks: 4, tiles: &[compute::<1, 8>] },
-    Shape { blocks: 2, tiles: &[compute::<1, 4>, compute::<2, 4>] },
+    Shape { blocks: 4, tiles: &[compute::<1, 8>], half: &[] },
+    Shape { blocks: 2, tiles: &[compute::<1, 4>, compute::<2, 4>], half: &[] },
     Shape {
         blocks: 1,
         tiles: &[compute::<1, 2>, compute::<2, 2>, compute::<3, 2>, compute::<4, 2>, compute::<5, 2>, compute::<6, 2>],
+        half: &[],
     },
 ];
 

@@ -220,7 +220,7 @@ pub trait Kernels: Debug + Send + Sync {
 
     /// Dot products of every position of `x`, in rows, with the filters of `blocks`:
     /// `out[position * out_step + f] = start[first + f] + sum over i of x[position][i] * w[first + f][i]`, `first` the first
-    /// filter of the blocks.
+    /// filter of the blocks. What stands behind the last filter of the last block is unspecified.
     ///
     /// # Panics
     /// When x has fewer bytes than w meets, or `out` or `start` have no place for every filter.

@@ -146,11 +146,12 @@ unsafe fn one<const P: usize, const N: usize>(t: &Tile) {
 
 /// 32 registers: 24 sums, six of inputs, one of weights; or 16 and 12 where there are few positions.
 const SHAPES: &[Shape] = &[
-    Shape { blocks: 4, tiles: &[compute::<1, 16>] },
-    Shape { blocks: 2, tiles: &[compute::<1, 8>, compute::<2, 8>, compute::<3, 8>] },
+    Shape { blocks: 4, tiles: &[compute::<1, 16>], half: &[] },
+    Shape { blocks: 2, tiles: &[compute::<1, 8>, compute::<2, 8>, compute::<3, 8>], half: &[] },
     Shape {
         blocks: 1,
         tiles: &[compute::<1, 4>, compute::<2, 4>, compute::<3, 4>, compute::<4, 4>, compute::<5, 4>, compute::<6, 4>],
+        half: &[],
     },
 ];
 

@@ -54,6 +54,7 @@ impl Depthwise {
     pub(super) fn new(context: &Context, weights: &[i8], filters: Range<usize>) -> Self {
         let Geometry { kernel: [rows, across], stride: [down, stride], .. } = context.geometry;
         let taps = Taps::new(weights, filters.len(), rows * across, context.inputs.offset());
+        let taps = taps.for_inputs_up_to(context.inputs.most());
         let columns = (0..across).map(|t| (t % stride, t / stride)).collect();
         let by_column = rows == Four::ROWS - 1
             && across == Columns::ACROSS
@@ -68,6 +69,7 @@ impl Depthwise {
     /// `weights` is (filter, frame); frames lie one after another in the channels.
     pub(super) fn temporal(context: &Context, weights: &[i8], filters: Range<usize>, frames: usize) -> Self {
         let taps = Taps::new(weights, filters.len(), frames, context.inputs.offset());
+        let taps = taps.for_inputs_up_to(context.inputs.most());
         let columns = (0..frames).map(|frame| (frame, 0)).collect();
         Self { rows: 1, columns, filters, frames, taps, four: None, by_column: false, end: None }
     }

@@ -109,8 +109,12 @@ unsafe fn halves<const P: usize>(t: &Tiles) {
 
 /// 16 registers: ten sums, two of weights, one of inputs, two of products; or eight and four.
 const SHAPES: &[Shape] = &[
-    Shape { blocks: 2, tiles: &[compute::<1, 8>] },
-    Shape { blocks: 1, tiles: &[compute::<1, 4>, compute::<2, 4>, halves::<3>, halves::<4>, halves::<5>] },
+    Shape { blocks: 2, tiles: &[compute::<1, 8>], half: &[] },
+    Shape {
+        blocks: 1,
+        tiles: &[compute::<1, 4>, compute::<2, 4>, halves::<3>, halves::<4>, halves::<5>],
+        half: &[compute::<1, 2>, compute::<2, 2>, compute::<3, 2>, compute::<4, 2>, compute::<5, 2>],
+    },
 ];
 
 /// Bytes as 16 bits.

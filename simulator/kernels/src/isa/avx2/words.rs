@@ -138,16 +138,16 @@ unsafe fn compute<const P: usize, const N: usize>(tiles: &Tiles, words: &Words, 
                         let [run, quad] = *words.places.get_unchecked(i);
                         let offset = run as usize * t.run_step + quad as usize * 4;
                         let line: *const __m256i = ptr::from_ref(words.rest.get_unchecked(i)).cast();
-                        let weights = [_mm256_load_si256(line), _mm256_load_si256(line.add(1))];
+                        let weights = [0, 1].map(|i| _mm256_load_si256(line.add(i)));
                         for p in 0..P {
                             let x = Bytes::quad(x[p].add(p % 3 * t.step + offset));
-                            for i in 0..2 {
+                            for i in 0..N.min(2) {
                                 sums[p][i] = Bytes::dot(sums[p][i], x, weights[i]);
                             }
                         }
                     }
                     for p in 0..P {
-                        for i in 0..2 {
+                        for i in 0..N.min(2) {
                             let at = out.add(p * t.out_step + (n + i) * EIGHT);
                             add(at, sums[p][i], at);
                         }
@@ -163,11 +163,12 @@ type TileFn = unsafe fn(&Tiles, &Words, usize);
 
 /// 16 registers: 12 sums, two of weights, one of inputs, one of products.
 const SHAPES: &[Shape<TileFn>] = &[
-    Shape { blocks: 4, tiles: &[compute::<1, 8>] },
-    Shape { blocks: 2, tiles: &[compute::<1, 4>, compute::<2, 4>] },
+    Shape { blocks: 4, tiles: &[compute::<1, 8>], half: &[] },
+    Shape { blocks: 2, tiles: &[compute::<1, 4>, compute::<2, 4>], half: &[] },
     Shape {
         blocks: 1,
         tiles: &[compute::<1, 2>, compute::<2, 2>, compute::<3, 2>, compute::<4, 2>, compute::<5, 2>, compute::<6, 2>],
+        half: &[compute::<1, 1>, compute::<2, 1>, compute::<3, 1>, compute::<4, 1>, compute::<5, 1>, compute::<6, 1>],
     },
 ];
 

@@ -90,10 +90,11 @@ unsafe fn compute<const P: usize, const N: usize>(t: &Tiles) {
 
 /// 32 registers: 28 sums, two of weights, one of inputs.
 const SHAPES: &[Shape] = &[
-    Shape { blocks: 8, tiles: &[compute::<1, 8>, compute::<2, 8>] },
+    Shape { blocks: 8, tiles: &[compute::<1, 8>, compute::<2, 8>], half: &[] },
     Shape {
         blocks: 4,
         tiles: &[compute::<1, 4>, compute::<2, 4>, compute::<3, 4>, compute::<4, 4>, compute::<5, 4>, compute::<6, 4>],
+        half: &[],
     },
     Shape {
         blocks: 2,
@@ -113,6 +114,7 @@ const SHAPES: &[Shape] = &[
             compute::<13, 2>,
             compute::<14, 2>,
         ],
+        half: &[],
     },
     Shape {
         blocks: 1,
@@ -132,6 +134,7 @@ const SHAPES: &[Shape] = &[
             compute::<13, 1>,
             compute::<14, 1>,
         ],
+        half: &[],
     },
 ];
 
