@@ -77,11 +77,11 @@ pub(crate) enum Operator {
     /// Every filter over all channels.
     Matrix(Matrix),
     /// One kernel per channel.
-    Depthwise(Depthwise),
+    Depthwise(Box<Depthwise>),
     /// The same, transposed.
     Spread(Spread),
     /// Depthwise, then 1x1.
-    Separable(Separable),
+    Separable(Box<Separable>),
 }
 
 /// Everything about a layer that its operators share.
@@ -143,9 +143,9 @@ impl Operator {
                 Ok(match kind {
                     Kind::DepthwiseTransposed => Operator::Spread(Spread::new(main, first, filters, taps)),
                     Kind::DepthwiseTemporal => {
-                        Operator::Depthwise(Depthwise::temporal(context, main, tile.filters.clone(), frames))
+                        Operator::Depthwise(Box::new(Depthwise::temporal(context, main, tile.filters.clone(), frames)))
                     }
-                    _ => Operator::Depthwise(Depthwise::new(context, main, tile.filters.clone())),
+                    _ => Operator::Depthwise(Box::new(Depthwise::new(context, main, tile.filters.clone()))),
                 })
             }
             Kind::Separable => {
@@ -156,7 +156,8 @@ impl Operator {
                 let sum = channels as i64 * middle * largest(weights.pointwise);
                 range("largest possible sum of products", sum, 0, i32::MAX.into())?;
                 let depthwise = Depthwise::new(context, main, 0..channels);
-                Ok(Operator::Separable(Separable::new(depthwise, weights.pointwise, filters, channels, middle)))
+                let separable = Separable::new(depthwise, weights.pointwise, filters, channels, middle);
+                Ok(Operator::Separable(Box::new(separable)))
             }
         }
     }
