@@ -189,7 +189,8 @@ impl Layer {
         self.context.kernels.name()
     }
 
-    /// Computes the tile, of every sample of the input.
+    /// Computes the tile, of every sample of the input. Elements have no more bits than the layer was prepared for: what others give
+    /// depends on the kernels.
     pub fn run(&self, input: &View<'_>, scratch: &mut Scratch, mut output: Output<'_>) -> Result<(), RunError> {
         let [_, _, channels] = self.context.geometry.input;
         if input.channels() != channels {

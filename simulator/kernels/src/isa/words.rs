@@ -1,8 +1,8 @@
 //! Weights for sums of 16 bits: products of several quads are added before they become 32, where inputs are small enough for that.
 //!
-//! Such a sum wraps, and what it is made of lies between two bounds that its weights and the largest input give. It is exact where these
-//! are less than 2^16 apart: it starts with the opposite of what lies between them, so that it is one of the 2^16 values around 0, and all
-//! of these starts are taken back from the sum of 32 bits. What weights are too large for that leave is multiplied apart.
+//! Such a sum is exact modulo 2^16, and lies between two bounds, which its weights and the largest input give. Where these are less than
+//! 2^16 apart it is known: sums start with the opposite of the middle between them, end as what is within 2^15 of 0, and the middles of all
+//! groups are added to the sum of 32 bits. Of weights that are too large for their group a part is taken, which is multiplied apart.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::pack::{BLOCK, Line};
 /// Sums of 16 bits of a line: halves of its quads.
 pub(crate) const HALVES: usize = 2 * BLOCK;
 
-/// Quads of a group that are tried. The largest is as many as sums of absolute weights fit 16 bits of.
+/// Quads of a group that are tried. Absolute weights of the most of them sum to no more than 16 bits.
 const SIZES: [usize; 13] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 32, 64, 128];
 
 /// Where sums of 16 bits start.
@@ -24,11 +24,11 @@ pub(crate) struct Starts(pub(crate) [i16; HALVES]);
 pub(crate) struct Words {
     /// Quads of a group. The last of a run may have fewer.
     pub(crate) each: usize,
-    /// As the layer's lines, less what is left; empty where that is nothing.
+    /// The layer's lines without the rest; empty where nothing is taken from them.
     pub(crate) lines: Vec<Line>,
     /// By block, run and group.
     pub(crate) starts: Vec<Starts>,
-    /// By filter, what takes them back.
+    /// By filter, what takes all of them back.
     pub(crate) back: Vec<i32>,
     /// Lines of the rest that one sum of 16 bits holds.
     pub(crate) rest_each: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Words {
     pub(crate) first: Vec<usize>,
     /// Run and quad of each line of the rest.
     pub(crate) places: Vec<[u32; 2]>,
-    /// What is left of weights.
+    /// What is taken from weights.
     pub(crate) rest: Vec<Line>,
 }
 
@@ -99,7 +99,8 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// How much can be taken from a weight, so that no pair of the rest exceeds its bound; none of those of the other sign, if one is meant.
+    /// How much can be taken from a weight, so that no pair of the rest exceeds its bound; of those of the other sign nothing, if one is
+    /// meant.
     fn size(&self, half: usize, (i, tap): (usize, usize), sign: Option<i8>) -> u16 {
         let weight = self.group[i].0.as_flattened()[2 * half + tap];
         if sign.is_some_and(|sign| sign != weight.signum()) {
@@ -167,8 +168,8 @@ fn taken(group: &mut [Line], bounds: Bounds, mut each: impl FnMut(usize, Line)) 
     can
 }
 
-/// About how long some lines take, in instructions of a register of sums: a product is made and added, a group becomes 32 bits and is added to
-/// what is in memory, and so is the rest. None where that is more than `least`, or groups are too large.
+/// About how long some lines take, in instructions of a register of sums: a product is made and added, a group becomes 32 bits and is
+/// added to what is in memory, and so is the rest. None where that is more than `least`, or groups are too large.
 fn cost(lines: &[Line], quads: usize, each: usize, bounds: Bounds, least: usize) -> Option<usize> {
     let mut cost = 2 * lines.len() + 3 * (lines.len() / quads) * quads.div_ceil(each);
     let mut group = Vec::with_capacity(each);

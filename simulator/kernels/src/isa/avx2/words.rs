@@ -1,4 +1,4 @@
-//! Products of bytes that are added in 16 bits, group by group (`vpmaddubsw`), for inputs up to 127 ([`Words`]).
+//! Products of bytes that are added in 16 bits, group by group (`vpmaddubsw`), by weights that are in groups for it ([`Words`]).
 
 // Intrinsics and pointers into panels that were checked once; every block says why it is sound.
 #![allow(unsafe_code)]
