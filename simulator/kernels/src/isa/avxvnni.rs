@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::methods::{kernels, loops_with};
-use super::tile::{self, Lanes, Shape, Tiles};
-use super::ymm::{affine, depthwise, slope};
+use super::tile::{self, Shape, Tiles};
+use super::ymm::{Dot, Eights, affine, depthwise, slope};
 use super::{
     Affine, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
     check_ending, loops,
@@ -35,45 +35,19 @@ impl AvxVnni {
     }
 }
 
-struct Ymm;
+struct Vnni;
 
-// SAFETY: loads and stores touch what the trait says and ask for no alignment.
-unsafe impl Lanes for Ymm {
-    const PER_BLOCK: usize = 2;
-    type Sums = __m256i;
-    type Quad = __m256i;
-    type Weights = __m256i;
-
-    #[inline(always)]
-    unsafe fn start(at: *const i32) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_si256(at.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn quad(at: *const u8) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_set1_epi32(at.cast::<i32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
-    unsafe fn weights(at: *const i8) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_si256(at.cast()) }
-    }
-
+// SAFETY: an instruction of registers.
+unsafe impl Dot for Vnni {
     #[inline(always)]
     unsafe fn dot(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_dpbusd_avx_epi32(sums, x, w) }
     }
-
-    #[inline(always)]
-    unsafe fn store(sums: __m256i, at: *mut i32) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_storeu_si256(at.cast(), sums) }
-    }
 }
+
+/// Sums of 32 bits.
+type Ymm = Eights<Vnni>;
 
 /// # Safety
 /// As [`tile::tiles`].

@@ -11,52 +11,27 @@ use std::ptr;
 
 use super::super::tile::{self, Lanes, Shape, Tiles};
 use super::super::words::Words;
+use super::super::ymm::{Dot, Eights};
 use super::super::{BLOCK, Packed, Panel};
 
 /// Filters of a register, and bytes of a line of all filters of a block.
 const EIGHT: usize = BLOCK / 2;
 const LINE: usize = 4 * BLOCK;
 
-/// Eight filters a register: two sums of 16 bits each.
-pub struct Bytes;
+/// Products of two bytes, added in 16 bits.
+pub struct Two;
 
-// SAFETY: loads and stores touch what the trait says and ask for no alignment.
-unsafe impl Lanes for Bytes {
-    const PER_BLOCK: usize = 2;
-    type Sums = __m256i;
-    type Quad = __m256i;
-    type Weights = __m256i;
-
-    #[inline(always)]
-    unsafe fn start(at: *const i32) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_si256(at.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn quad(at: *const u8) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_set1_epi32(at.cast::<i32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
-    unsafe fn weights(at: *const i8) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_si256(at.cast()) }
-    }
-
+// SAFETY: instructions of registers.
+unsafe impl Dot for Two {
     #[inline(always)]
     unsafe fn dot(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_add_epi16(sums, _mm256_maddubs_epi16(x, w)) }
     }
-
-    #[inline(always)]
-    unsafe fn store(sums: __m256i, at: *mut i32) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_storeu_si256(at.cast(), sums) }
-    }
 }
+
+/// Two sums of 16 bits for each of eight filters.
+pub type Bytes = Eights<Two>;
 
 /// Adds sums of 16 bits to those of 32 that are `before`, two to one.
 ///

@@ -2,6 +2,8 @@
 
 mod depthwise;
 mod ends;
+mod lanes;
 
 pub(super) use depthwise::depthwise;
 pub(super) use ends::{affine, slope};
+pub(super) use lanes::{Dot, Eights};
