@@ -209,10 +209,13 @@ impl Grouped {
         }
         let pairs = w.taps.div_ceil(2);
         let absolute = |e: usize, tap: usize| i32::from(w.weight(e, tap)).abs();
+        let taps = |groups: &[usize], group: usize| {
+            let first = 2 * groups[..group].iter().sum::<usize>();
+            first..first + 2 * groups[group]
+        };
         let fit = |groups: &[usize]| {
             (0..groups.len()).all(|group| {
-                let first = 2 * groups[..group].iter().sum::<usize>();
-                let taps = first..first + 2 * groups[group];
+                let taps = taps(groups, group);
                 (0..w.period)
                     .all(|e| taps.clone().map(|tap| absolute(e, tap)).sum::<i32>() * most < i32::from(u16::MAX) - 1)
             })
@@ -229,8 +232,7 @@ impl Grouped {
         });
         // Half of what is between the bounds of a group.
         let middle = |e: usize, group: usize| {
-            let first = 2 * groups[..group].iter().sum::<usize>();
-            let sum: i32 = (first..first + 2 * groups[group]).map(|tap| i32::from(w.weight(e, tap))).sum();
+            let sum: i32 = taps(groups, group).map(|tap| i32::from(w.weight(e, tap))).sum();
             sum * most / 2
         };
         let starts = each(groups.len());

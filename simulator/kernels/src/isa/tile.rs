@@ -175,6 +175,9 @@ pub(super) unsafe fn checked<F: Copy>(
     run: impl Fn(F, &Tiles, usize),
 ) {
     let x = x.joined();
+    if x.count == 0 {
+        return;
+    }
     let most = shapes.iter().map(|s| s.tiles.len()).max().unwrap_or(1);
     let mut block = blocks.start;
     while block < blocks.end {
@@ -184,11 +187,11 @@ pub(super) unsafe fn checked<F: Copy>(
         let half = shape.blocks == 1 && w.filters() <= block * BLOCK + BLOCK / 2 && !shape.half.is_empty();
         let tiles = if half { shape.half } else { shape.tiles };
         let parts = x.count.div_ceil(tiles.len());
+        let (each, more) = (x.count / parts, x.count % parts);
         for row in 0..x.rows {
             let mut position = 0;
             // Tiles of two sizes at most, the larger ones first.
-            let larger = if x.count.is_multiple_of(parts.max(1)) { parts } else { x.count % parts };
-            for (parts, count) in [(larger, x.count.div_ceil(parts.max(1))), (parts - larger, x.count / parts.max(1))] {
+            for (parts, count) in [(more, each + 1), (parts - more, each)] {
                 if parts == 0 {
                     continue;
                 }
