@@ -106,6 +106,48 @@ impl Case {
     }
 }
 
+/// Kernels of 3x3 that move by one: some rows and columns of positions, with inputs that are all as large as they can be, or every other
+/// pixel as a filter's tap likes it best or least.
+fn squares(
+    most: u8,
+    weigh: Weigh,
+    (channels, filters, rows, count): (usize, usize, usize, usize),
+    seed: u64,
+) -> Result<(), TestCaseError> {
+    let mut random = Random(seed);
+    let weights = weigh.filters(filters, 9 * channels, &mut random);
+    let row_step = (count + 2) * channels;
+    let mut data: Vec<u8> = (0..(rows + 2) * row_step).map(|_| random.next(u32::from(most) + 1) as u8).collect();
+    if random.next(4) == 0 {
+        data.fill(most);
+    }
+    for (place, pixel) in data.chunks_exact_mut(channels).enumerate().filter(|(place, _)| place % 2 > 0) {
+        if random.next(2) == 0 {
+            continue;
+        }
+        let filter = random.next(filters as u32) as usize;
+        let tap = random.next(9) as usize;
+        let taps = &weights[(filter * 9 + tap) * channels..][..channels];
+        for (x, &w) in pixel.iter_mut().zip(taps) {
+            *x = if (w > 0) == (place % 4 > 1) { most } else { 0 };
+        }
+    }
+    let panel = Panel { data: &data, step: channels, count, row_step, rows, run_step: row_step };
+    let packed = Packed::new(&weights, filters, 3).for_inputs_up_to(most);
+    let (start, width) = (packed.start(128), packed.width());
+    let blocks = 0..width / BLOCK;
+    let mut expected = vec![7; rows * count * width];
+    scalar().multiply(&panel, &packed, blocks.clone(), &start, &mut expected, width);
+    for kernels in sets() {
+        let mut out = vec![7; rows * count * width];
+        kernels.multiply(&panel, &packed, blocks.clone(), &start, &mut out, width);
+        let told = |i: &usize| i % width < filters;
+        let wrong = (0..out.len()).filter(told).find(|&i| out[i] != expected[i]);
+        prop_assert!(wrong.is_none(), "{}: sum {wrong:?}", kernels.name());
+    }
+    Ok(())
+}
+
 /// Depthwise: as many taps for every filter, some positions.
 fn depthwise(
     most: u8,
@@ -185,6 +227,15 @@ proptest! {
     #[test]
     fn sums_of_bounded_inputs_are_exact(case in cases()) {
         case.check()?;
+    }
+
+    #[test]
+    fn sums_of_squares_are_exact(
+        most in most(), weigh in weigh(),
+        sizes in (prop::sample::select(&[8usize, 16, 32, 48, 160][..]), 1usize..=40, 1usize..=13, 1usize..=21),
+        seed: u64,
+    ) {
+        squares(most, weigh, sizes, seed)?;
     }
 
     #[test]

@@ -93,6 +93,53 @@ fn sets_end_sums_as_plain_loops_do() {
     }
 }
 
+/// Products of a panel of inputs up to `most`, with random weights, ended by all sets that do that at once; gives how often that was.
+fn compare(
+    panel: &Panel<'_>,
+    (runs, run, filters): (usize, usize, usize),
+    most: u8,
+    signed: bool,
+    random: &mut Random,
+) -> usize {
+    let weights: Vec<i8> = (0..filters * runs * run).map(|_| random.byte() as i8).collect();
+    let packed = Packed::new(&weights, filters, runs).for_inputs_up_to(most);
+    let start = packed.start(if signed { 128 } else { 0 });
+    let narrow = end(random, filters, signed);
+    let (wide, slope) = others(&narrow);
+    let far = |limit: i32| narrow.low.iter().map(|_| limit).collect();
+    let free = Affine { low: far(-(1 << 30)), high: far(1 << 30), limited: false, ..narrow.clone() };
+    let (positions, width) = (panel.rows * panel.count, packed.width());
+    let mut sums = vec![0; positions * width];
+    scalar().multiply(panel, &packed, 0..width / BLOCK, &start, &mut sums, width);
+    let mut at_once = 0;
+    let ends = [
+        ("line", End::Affine(&narrow)),
+        ("line without limits", End::Affine(&free)),
+        ("slope", End::Slope(&slope)),
+        ("long line", End::Wide(&wide)),
+    ];
+    for (name, end) in ends {
+        let mut expected = vec![0; positions * filters];
+        match end {
+            End::Affine(end) => scalar().affine(&sums, width, end, 0..filters, &mut expected, filters),
+            End::Slope(end) => scalar().slope(&sums, width, end, 0..filters, &mut expected, filters),
+            End::Wide(end) => scalar().wide(&sums, width, end, 0..filters, &mut expected, filters),
+        }
+        for set in sets() {
+            let mut made = vec![0xA5; positions * filters];
+            if set.ended(panel, &packed, &start, end, &mut made) {
+                at_once += 1;
+                let case =
+                    format!("{} x {} positions, {runs} x {run} bytes, {filters} filters", panel.rows, panel.count);
+                assert!(made == expected, "{}: {case}, {name}", set.name());
+            } else {
+                assert!(made.iter().all(|b| *b == 0xA5), "{}: nothing is done", set.name());
+            }
+        }
+    }
+    at_once
+}
+
 #[test]
 fn sets_end_products_as_plain_loops_do() {
     // Rows, positions of a row, bytes of a run, runs, filters: odd ones, whole tiles, more weights than a cache holds.
@@ -128,40 +175,31 @@ fn sets_end_products_as_plain_loops_do() {
             let (row_step, run_step) = (count * step + between, run + random.below(64));
             let bytes = (rows - 1) * row_step + (count - 1) * step + (runs - 1) * run_step + run + 64;
             let data: Vec<u8> = (0..bytes).map(|_| random.byte()).collect();
-            let weights: Vec<i8> = (0..filters * runs * run).map(|_| random.byte() as i8).collect();
-            let packed = Packed::new(&weights, filters, runs);
-            let start = packed.start(if signed { 128 } else { 0 });
-            let narrow = end(&mut random, filters, signed);
-            let (wide, slope) = others(&narrow);
             let panel = Panel { data: &data, step, count, row_step, rows, run_step };
-
-            let (positions, width) = (rows * count, packed.width());
-            let mut sums = vec![0; positions * width];
-            scalar().multiply(&panel, &packed, 0..width / BLOCK, &start, &mut sums, width);
-            for (name, end) in
-                [("line", End::Affine(&narrow)), ("slope", End::Slope(&slope)), ("long line", End::Wide(&wide))]
-            {
-                let mut expected = vec![0; positions * filters];
-                match end {
-                    End::Affine(end) => scalar().affine(&sums, width, end, 0..filters, &mut expected, filters),
-                    End::Slope(end) => scalar().slope(&sums, width, end, 0..filters, &mut expected, filters),
-                    End::Wide(end) => scalar().wide(&sums, width, end, 0..filters, &mut expected, filters),
-                }
-                for set in sets() {
-                    let mut made = vec![0xA5; positions * filters];
-                    if set.ended(&panel, &packed, &start, end, &mut made) {
-                        at_once += 1;
-                        let case = format!("{rows} x {count} positions, {runs} x {run} bytes, {filters} filters");
-                        assert!(made == expected, "{}: {case}, {name}", set.name());
-                    } else {
-                        assert!(made.iter().all(|b| *b == 0xA5), "{}: nothing is done", set.name());
-                    }
-                }
-            }
+            at_once += compare(&panel, (runs, run, filters), 255, signed, &mut random);
+        }
+    }
+    // Rows, columns, channels and filters of convolutions of 3x3 that move by one: whole tiles of 4x4 and parts of them, blocks of which
+    // filters are missing.
+    let squares = [
+        (8, 8, 16, 16),
+        (7, 9, 32, 5),
+        (14, 15, 48, 13),
+        (9, 30, 16, 40),
+        (4, 17, 64, 24),
+        (13, 3, 16, 33),
+        (20, 20, 96, 32),
+    ];
+    for (rows, count, channels, filters) in squares {
+        for (signed, most) in [(false, 127), (false, 255), (true, 255), (false, 15)] {
+            let row_step = (count + 2 + random.below(2)) * channels;
+            let data: Vec<u8> = (0..(rows + 2) * row_step).map(|_| random.below(most + 1) as u8).collect();
+            let panel = Panel { data: &data, step: channels, count, row_step, rows, run_step: row_step };
+            at_once += compare(&panel, (3, 3 * channels, filters), most as u8, signed, &mut random);
         }
     }
     if at_once == 0 {
-        println!("SKIP: no kernel set of this machine ends products at once (AVX-512 VNNI and AMX do)");
+        println!("SKIP: no kernel set of this machine ends products at once (AVX2, AVX-512 VNNI and AMX do)");
     } else {
         assert!(at_once >= 40, "{at_once}");
     }

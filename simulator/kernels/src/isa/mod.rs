@@ -13,10 +13,12 @@
 mod choose;
 mod loops;
 mod pack;
+mod pairs;
 mod scalar;
 mod taps;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tile;
+mod winograd;
 mod words;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

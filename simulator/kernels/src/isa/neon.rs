@@ -197,7 +197,7 @@ impl Kernels for Neon {
                 *all = start.wrapping_add(sum.wrapping_mul(OFFSET));
             }
             // SAFETY: a value of this type exists only where there are dot products; the panel was checked.
-            unsafe { tile::checked(SHAPES, x, (w, w.lines()), blocks, all, out, out_step, |tile, t, _| tile(t)) }
+            unsafe { tile::checked(SHAPES, x, w.in_lines(w.lines()), blocks, all, out, out_step, |tile, t, _| tile(t)) }
         });
     }
 

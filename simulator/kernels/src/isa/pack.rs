@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::End;
+use super::pairs::Pairs;
+use super::winograd::Winograd;
 use super::words::Words;
 use crate::Aligned;
 
@@ -29,6 +31,8 @@ pub struct Packed {
     /// Largest input.
     most: u8,
     words: OnceLock<Option<Words>>,
+    pairs: OnceLock<Pairs>,
+    winograd: OnceLock<Option<Winograd>>,
 }
 
 /// Weights of two or four bits, several to a byte: for products of few positions, which take as long as reading weights. A byte of line i
@@ -90,7 +94,18 @@ impl Packed {
                 sums[filter] = weights.iter().map(|&w| i32::from(w)).fold(0, i32::wrapping_add);
             }
         }
-        Self { filters, runs, quads, lines, sums, fields: None, most: u8::MAX, words: OnceLock::new() }
+        Self {
+            filters,
+            runs,
+            quads,
+            lines,
+            sums,
+            fields: None,
+            most: u8::MAX,
+            words: OnceLock::new(),
+            pairs: OnceLock::new(),
+            winograd: OnceLock::new(),
+        }
     }
 
     /// The same, for products of few positions.
@@ -150,6 +165,16 @@ impl Packed {
     pub(super) fn words(&self) -> Option<&Words> {
         let shape = (self.width() / BLOCK, self.runs, self.quads);
         self.words.get_or_init(|| Words::new(&self.lines, shape, self.most)).as_ref()
+    }
+
+    /// Weights of 16 bits. Made when they are first asked for.
+    pub(super) fn pairs(&self) -> &Pairs {
+        self.pairs.get_or_init(|| Pairs::new(&self.lines, self.quads))
+    }
+
+    /// For products of tiles, of kernels of 3x3, where these are exact. Made when it is first asked for.
+    pub(super) fn winograd(&self) -> Option<&Winograd> {
+        self.winograd.get_or_init(|| Winograd::new(&self.lines, self.width() / BLOCK, self.most)).as_ref()
     }
 
     pub(super) fn lines(&self) -> &[Line] {

@@ -155,19 +155,35 @@ pub(super) unsafe fn multiply(
 ) {
     x.check(w, &blocks, start, out, out_step);
     // SAFETY: the caller's promise; positions, filters and sums were checked.
-    unsafe { checked(shapes, x, (w, w.lines()), blocks, start, out, out_step, |tile, t, _| tile(t)) }
+    unsafe { checked(shapes, x, w.in_lines(w.lines()), blocks, start, out, out_step, |tile, t, _| tile(t)) }
 }
 
-/// The same of a panel that was checked, whose quads may have another length than those that were, and with other weights of the same
-/// shape. `run` is given what computes tiles, where they are and their first block.
+/// Lines of weights: by block, run and what an input of so many bytes meets at once.
+#[derive(Clone, Copy)]
+pub(super) struct Lines<'a> {
+    pub lines: &'a [Line],
+    pub runs: usize,
+    pub quads: usize,
+    pub filters: usize,
+}
+
+impl Packed {
+    /// Their own lines, or others of the same shape.
+    pub(super) fn in_lines<'a>(&self, lines: &'a [Line]) -> Lines<'a> {
+        Lines { lines, runs: self.runs(), quads: self.quads(), filters: self.filters() }
+    }
+}
+
+/// The same of a panel that was checked, whose quads may have another length than those that were. `run` is given what computes tiles, where
+/// they are and their first block.
 ///
 /// # Safety
-/// As [`multiply`]; all positions have their bytes, all blocks have starts, and sums have places.
+/// As [`multiply`]; all positions have the bytes that lines meet, all blocks have starts, and sums have places.
 #[expect(clippy::too_many_arguments)]
 pub(super) unsafe fn checked<F: Copy>(
     shapes: &[Shape<F>],
     x: &Panel<'_>,
-    (w, lines): (&Packed, &[Line]),
+    w: Lines<'_>,
     blocks: Range<usize>,
     start: &[i32],
     out: &mut [i32],
@@ -184,7 +200,7 @@ pub(super) unsafe fn checked<F: Copy>(
         let fits = |s: &&Shape<F>| s.blocks <= blocks.end - block && (s.tiles.len() >= x.count.min(most));
         let Some(shape) = shapes.iter().find(fits) else { return };
         // The last block may have no more than half of its filters.
-        let half = shape.blocks == 1 && w.filters() <= block * BLOCK + BLOCK / 2 && !shape.half.is_empty();
+        let half = shape.blocks == 1 && w.filters <= block * BLOCK + BLOCK / 2 && !shape.half.is_empty();
         let tiles = if half { shape.half } else { shape.tiles };
         let parts = x.count.div_ceil(tiles.len());
         let (each, more) = (x.count / parts, x.count % parts);
@@ -202,9 +218,9 @@ pub(super) unsafe fn checked<F: Copy>(
                         x: x.data.as_ptr().wrapping_add(row * x.row_step + position * x.step),
                         step: x.step,
                         run_step: x.run_step,
-                        runs: w.runs(),
-                        quads: w.quads(),
-                        w: lines.as_ptr().add(block * w.runs() * w.quads()),
+                        runs: w.runs,
+                        quads: w.quads,
+                        w: w.lines.as_ptr().add(block * w.runs * w.quads),
                         start: start.as_ptr().add(block * BLOCK),
                         out: out.as_mut_ptr().add(place),
                         out_step,

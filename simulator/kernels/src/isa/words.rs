@@ -194,7 +194,7 @@ fn cost(lines: &[Line], quads: usize, each: usize, bounds: Bounds, least: usize)
 const SAMPLE: usize = 1024;
 
 /// Instructions of a register for a line in 32 bits: two products of halves, each added, and what makes 16 bits of bytes.
-const PAIRS: usize = 5;
+const PAIRS: usize = 4;
 
 /// Sizes of groups that are better than products in 32 bits, the best first, by some of the blocks.
 fn sizes(lines: &[Line], block: usize, quads: usize, bounds: Bounds) -> Vec<usize> {

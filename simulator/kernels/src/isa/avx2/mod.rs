@@ -12,10 +12,11 @@ mod words;
 use crate::Bytes;
 
 use super::methods::{kernels, loops_with};
-use super::tile::{self, Lanes, Shape, Tile, Tiles};
-use super::ymm::{affine, depthwise, slope};
+use super::tile::{self, Lanes, Lines, Shape, Tile, Tiles};
+use super::ymm::winograd::{self, Convolution, Products};
+use super::ymm::{Dot, Eights, affine, depthwise, slope};
 use super::{
-    Affine, BLOCK, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
+    Affine, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
     check_ending, loops,
 };
 
@@ -30,18 +31,19 @@ impl Avx2 {
     }
 }
 
-/// Four filters a register: two sums each, of which the total is taken at the end.
-struct Pairs;
+/// Four filters a register: two sums each, of which the total is taken at the end. For few positions, which take as long as reading
+/// weights: those that are bytes.
+struct Fours;
 
 /// The totals of neighbours.
 #[target_feature(enable = "avx2")]
-fn of_pairs(sums: __m256i) -> __m128i {
+fn totals_of_two(sums: __m256i) -> __m128i {
     let even = _mm256_add_epi32(sums, _mm256_srli_epi64::<32>(sums));
     _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(even, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)))
 }
 
 // SAFETY: loads and stores touch what the trait says and ask for no alignment.
-unsafe impl Lanes for Pairs {
+unsafe impl Lanes for Fours {
     const PER_BLOCK: usize = 4;
     const QUAD: usize = 8;
     type Sums = __m256i;
@@ -75,7 +77,7 @@ unsafe impl Lanes for Pairs {
     #[inline(always)]
     unsafe fn store(sums: __m256i, at: *mut i32) {
         // SAFETY: the caller's promise.
-        unsafe { _mm_storeu_si128(at.cast(), of_pairs(sums)) }
+        unsafe { _mm_storeu_si128(at.cast(), totals_of_two(sums)) }
     }
 }
 
@@ -84,38 +86,69 @@ unsafe impl Lanes for Pairs {
 #[target_feature(enable = "avx2")]
 unsafe fn compute<const P: usize, const N: usize>(t: &Tiles) {
     // SAFETY: the caller's promise.
-    unsafe { tile::tiles::<Pairs, P, N>(t) }
+    unsafe { tile::tiles::<Fours, P, N>(t) }
 }
 
-/// A block in two halves, so that more positions meet weights that are widened.
-///
-/// # Safety
-/// As [`tile::tiles`].
-#[target_feature(enable = "avx2")]
-unsafe fn halves<const P: usize>(t: &Tiles) {
-    let filters = BLOCK / 2;
-    // SAFETY: the caller's promise; filters of the second half follow those of the first everywhere.
-    unsafe {
-        tile::tiles::<Pairs, P, 2>(t);
-        let first = Tile {
-            w: t.first.w.cast::<[i8; 4]>().add(filters).cast(),
-            start: t.first.start.add(filters),
-            out: t.first.out.add(filters),
-            ..t.first
-        };
-        tile::tiles::<Pairs, P, 2>(&Tiles { first, ..*t });
+/// One or two positions.
+const SHAPES: &[Shape] = &[
+    Shape { blocks: 2, tiles: &[compute::<1, 8>], half: &[] },
+    Shape { blocks: 1, tiles: &[compute::<1, 4>, compute::<2, 4>], half: &[compute::<1, 2>, compute::<2, 2>] },
+];
+
+/// Products of pairs of 16 bits.
+struct Pairs;
+
+// SAFETY: instructions of registers.
+unsafe impl Dot for Pairs {
+    #[inline(always)]
+    unsafe fn dot(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(x, w)) }
     }
 }
 
-/// 16 registers: ten sums, two of weights, one of inputs, two of products; or eight and four.
-const SHAPES: &[Shape] = &[
-    Shape { blocks: 2, tiles: &[compute::<1, 8>], half: &[] },
+/// # Safety
+/// As [`tile::tiles`].
+#[target_feature(enable = "avx2")]
+unsafe fn of_pairs<const P: usize, const N: usize>(t: &Tiles) {
+    // SAFETY: the caller's promise.
+    unsafe { tile::tiles::<Eights<Pairs>, P, N>(t) }
+}
+
+/// 16 registers: 12 sums, two of weights, one of inputs, one of products.
+const PAIRS: &[Shape] = &[
+    Shape { blocks: 2, tiles: &[of_pairs::<1, 4>, of_pairs::<2, 4>], half: &[] },
     Shape {
         blocks: 1,
-        tiles: &[compute::<1, 4>, compute::<2, 4>, halves::<3>, halves::<4>, halves::<5>],
-        half: &[compute::<1, 2>, compute::<2, 2>, compute::<3, 2>, compute::<4, 2>, compute::<5, 2>],
+        tiles: &[
+            of_pairs::<1, 2>,
+            of_pairs::<2, 2>,
+            of_pairs::<3, 2>,
+            of_pairs::<4, 2>,
+            of_pairs::<5, 2>,
+            of_pairs::<6, 2>,
+        ],
+        half: &[
+            of_pairs::<1, 1>,
+            of_pairs::<2, 1>,
+            of_pairs::<3, 1>,
+            of_pairs::<4, 1>,
+            of_pairs::<5, 1>,
+            of_pairs::<6, 1>,
+        ],
     },
 ];
+
+/// # Safety
+/// As [`winograd::product`].
+#[target_feature(enable = "avx2")]
+unsafe fn of_squares<const P: usize>(first: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { winograd::product::<Pairs, P>(first) }
+}
+
+const SQUARES: Products =
+    [of_squares::<1>, of_squares::<2>, of_squares::<3>, of_squares::<4>, of_squares::<5>, of_squares::<6>];
 
 /// Bytes as 16 bits.
 #[target_feature(enable = "avx2")]
@@ -142,10 +175,13 @@ thread_local! {
 /// The machine has AVX2.
 unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32], out: &mut [i32], out_step: usize) {
     x.check(w, &blocks, start, out, out_step);
-    // One or two positions take as long as reading weights, of which words have more.
-    if x.count * x.rows > 2
-        && let Some(words) = w.words()
-    {
+    if let Some(kernels) = x.squares(w) {
+        // SAFETY: the caller's promise; the panel was checked.
+        return unsafe { Convolution { products: SQUARES, kernels, x, start }.sums(blocks, out, out_step) };
+    }
+    // One or two positions take as long as reading weights, of which words and pairs have more.
+    let few = x.count * x.rows <= 2;
+    if !few && let Some(words) = w.words() {
         // SAFETY: the caller's promise; the panel was checked.
         return unsafe { words::multiply(words, x, w, blocks, start, out, out_step) };
     }
@@ -162,8 +198,14 @@ unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32
             count: x.count,
             rows: x.rows,
         };
-        // SAFETY: the caller's promise; the panel was checked, and every byte of it has become two.
-        unsafe { tile::checked(SHAPES, &wide, (w, w.lines()), blocks, start, out, out_step, |tile, t, _| tile(t)) }
+        let (shapes, lines) = if few {
+            (SHAPES, w.in_lines(w.lines()))
+        } else {
+            let pairs = w.pairs();
+            (PAIRS, Lines { quads: pairs.each, ..w.in_lines(&pairs.lines) })
+        };
+        // SAFETY: the caller's promise; the panel was checked, every byte of it has become two, and pairs meet no more than quads.
+        unsafe { tile::checked(shapes, &wide, lines, blocks, start, out, out_step, |tile, t, _| tile(t)) }
     });
 }
 
@@ -174,4 +216,11 @@ fn peak(rounds: u64) -> u64 {
 }
 
 loops_with!("avx2,fma", all);
-kernels!(Avx2, "x86_64-u8i8-avx2");
+kernels!(Avx2, "x86_64-u8i8-avx2", {
+    fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) -> bool {
+        x.check_ended(w, start, end, out);
+        let Some(kernels) = x.squares(w) else { return false };
+        // SAFETY: a value of this type exists only where its instructions were detected; panel, starts, end and output are checked.
+        unsafe { Convolution { products: SQUARES, kernels, x, start }.ended(w.filters(), end, out) }
+    }
+});

@@ -161,6 +161,8 @@ pub unsafe fn multiply(
     let lines = if words.lines.is_empty() { w.lines() } else { &words.lines };
     // SAFETY: the caller's promise.
     unsafe {
-        tile::checked(SHAPES, x, (w, lines), blocks, start, out, out_step, |tile, t, block| tile(t, words, block));
+        tile::checked(SHAPES, x, w.in_lines(lines), blocks, start, out, out_step, |tile, t, block| {
+            tile(t, words, block)
+        });
     }
 }

@@ -12,7 +12,7 @@ use super::super::{Affine, Slope, loops};
 const EIGHT: usize = 8;
 
 /// The rule of eight filters.
-trait Eight: Copy {
+pub trait Eight: Copy {
     /// What it is part of.
     type End;
 
@@ -34,7 +34,7 @@ trait Eight: Copy {
 
 /// An [`Affine`] end; `LIMITED` where sums come near its limits.
 #[derive(Clone, Copy)]
-struct Line<const LIMITED: bool> {
+pub struct Line<const LIMITED: bool> {
     low: __m256i,
     high: __m256i,
     m: __m256i,
@@ -68,7 +68,7 @@ impl<const LIMITED: bool> Eight for Line<LIMITED> {
 
 /// A [`Slope`].
 #[derive(Clone, Copy)]
-struct Sloping {
+pub struct Sloping {
     a: __m256,
     b: __m256,
     ceiling: __m256,

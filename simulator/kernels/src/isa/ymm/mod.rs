@@ -3,6 +3,7 @@
 mod depthwise;
 mod ends;
 mod lanes;
+pub(super) mod winograd;
 
 pub(super) use depthwise::depthwise;
 pub(super) use ends::{affine, slope};
