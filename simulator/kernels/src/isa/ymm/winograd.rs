@@ -26,6 +26,9 @@ const TILES: usize = 18;
 /// Tiles whose products are made at once, at most. 16 registers: 12 sums, two of weights, one of inputs, one of products.
 const AT_ONCE: usize = 6;
 
+/// What sums of products start with.
+static NOTHING: [i32; BLOCK] = [0; BLOCK];
+
 /// What is made of 16 channels of a tile, and sums of a block's filters.
 type Inputs = [[i16; CHANNELS]; POINTS];
 type Sums = [[i32; BLOCK]; POINTS];
@@ -127,10 +130,13 @@ struct Place {
 
 /// Where outputs go.
 trait To {
+    /// Filters that there are.
+    fn filters(&self) -> usize;
+
     /// Those of a tile, of eight filters from `filter` on.
     ///
     /// # Safety
-    /// The machine has AVX2 and FMA; there are such positions, and of the block some filters.
+    /// The machine has AVX2 and FMA; there are such positions, and this filter.
     unsafe fn take(&mut self, sums: &Outputs, place: Place, filter: usize);
 }
 
@@ -142,6 +148,11 @@ struct Raw<'a> {
 }
 
 impl To for Raw<'_> {
+    /// Blocks are whole.
+    fn filters(&self) -> usize {
+        self.first + self.step
+    }
+
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn take(&mut self, sums: &Outputs, place: Place, filter: usize) {
@@ -167,13 +178,17 @@ struct Ended<'a, S: Eight, const SIGNED: bool> {
 }
 
 impl<S: Eight, const SIGNED: bool> To for Ended<'_, S, SIGNED> {
+    fn filters(&self) -> usize {
+        self.filters
+    }
+
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn take(&mut self, sums: &Outputs, place: Place, filter: usize) {
         // SAFETY: the caller's promise; an end has whole blocks.
         let rule = unsafe { S::of(self.end, filter) };
         let ceiling = _mm256_set1_epi8(self.ceiling.cast_signed());
-        let there = EIGHT.min(self.filters.saturating_sub(filter));
+        let there = EIGHT.min(self.filters - filter);
         let whole = there == EIGHT && place.columns >= SIDE;
         for (r, sums) in sums.iter().enumerate().take(place.rows) {
             let at = (place.first + r * place.across) * self.filters + filter;
@@ -361,7 +376,7 @@ impl Convolution<'_> {
                     runs: chunks,
                     quads: CHANNELS / 2,
                     w: lines.as_ptr(),
-                    start: [0; BLOCK].as_ptr(),
+                    start: NOTHING.as_ptr(),
                     out: sums[tile..].as_mut_ptr().cast(),
                     out_step: POINTS * BLOCK,
                 };
@@ -376,7 +391,7 @@ impl Convolution<'_> {
                     first: row * x.count + column,
                     across: x.count,
                 };
-                for filter in [block * BLOCK, block * BLOCK + EIGHT] {
+                for filter in (block * BLOCK..to.filters().min((block + 1) * BLOCK)).step_by(EIGHT) {
                     // SAFETY: the panel was checked: every filter has a start, and every position of it a place.
                     unsafe { outputs(sums, start.as_ptr(), filter, place, to) };
                 }
