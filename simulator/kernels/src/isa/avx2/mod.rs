@@ -1,6 +1,6 @@
 //! AVX2: products of bytes that are added in 16 bits ([`words`]), or, where inputs and weights are large or positions few, bytes widened to
 //! 16 bits and pairs of products (`vpmaddwd`), which cannot saturate here: x <= 255 and |w| <= 128. Inputs are widened once for all
-//! filters, weights for five positions.
+//! filters, weights once for all calls, or when they are met where positions are few. Kernels of 3x3 that move by one go by [`winograd`].
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 use std::arch::x86_64::*;
