@@ -4,7 +4,7 @@
 mod sets;
 
 use akida_kernels::isa::{Affine, BLOCK, CHUNK, Packed, Panel, Taps};
-use akida_kernels::{available, scalar};
+use akida_kernels::{Kernels, available, scalar};
 use proptest::prelude::*;
 
 use sets::sets;
@@ -90,20 +90,24 @@ impl Case {
         let (data, [step, run_step, row_step]) = self.inputs(&weights, &mut random);
         let panel = Panel { data: &data, step, count: self.count, row_step, rows: self.rows, run_step };
         let packed = Packed::new(&weights, self.filters, self.runs).for_inputs_up_to(self.most);
-        let (start, width) = (packed.start(128), packed.width());
-        let blocks = 0..width / BLOCK;
-        let positions = self.count * self.rows;
-        let mut expected = vec![7; positions * width];
-        scalar().multiply(&panel, &packed, blocks.clone(), &start, &mut expected, width);
-        for kernels in sets() {
-            let mut out = vec![7; positions * width];
-            kernels.multiply(&panel, &packed, blocks.clone(), &start, &mut out, width);
-            let told = |i: &usize| i % width < self.filters;
-            let wrong = (0..out.len()).filter(told).find(|&i| out[i] != expected[i]);
-            prop_assert!(wrong.is_none(), "{}: {self:?}, sum {wrong:?}", kernels.name());
-        }
-        Ok(())
+        compare(&panel, &packed, sets())
     }
+}
+
+/// Sums of kernel sets and those of plain loops, of all filters.
+fn compare(panel: &Panel<'_>, packed: &Packed, sets: &[&dyn Kernels]) -> Result<(), TestCaseError> {
+    let (start, width) = (packed.start(128), packed.width());
+    let (blocks, positions) = (0..width / BLOCK, panel.count * panel.rows);
+    let mut expected = vec![7; positions * width];
+    scalar().multiply(panel, packed, blocks.clone(), &start, &mut expected, width);
+    for kernels in sets {
+        let mut out = vec![7; positions * width];
+        kernels.multiply(panel, packed, blocks.clone(), &start, &mut out, width);
+        let told = |i: &usize| i % width < packed.filters();
+        let wrong = (0..out.len()).filter(told).find(|&i| out[i] != expected[i]);
+        prop_assert!(wrong.is_none(), "{}: sum {wrong:?}", kernels.name());
+    }
+    Ok(())
 }
 
 /// Kernels of 3x3 that move by one: some rows and columns of positions, with inputs that are all as large as they can be, or every other
@@ -134,19 +138,8 @@ fn squares(
     }
     let panel = Panel { data: &data, step: channels, count, row_step, rows, run_step: row_step };
     let packed = Packed::new(&weights, filters, 3).for_inputs_up_to(most);
-    let (start, width) = (packed.start(128), packed.width());
-    let blocks = 0..width / BLOCK;
-    let mut expected = vec![7; rows * count * width];
-    scalar().multiply(&panel, &packed, blocks.clone(), &start, &mut expected, width);
     // Sets that are emulated have no other way for these.
-    for kernels in available() {
-        let mut out = vec![7; rows * count * width];
-        kernels.multiply(&panel, &packed, blocks.clone(), &start, &mut out, width);
-        let told = |i: &usize| i % width < filters;
-        let wrong = (0..out.len()).filter(told).find(|&i| out[i] != expected[i]);
-        prop_assert!(wrong.is_none(), "{}: sum {wrong:?}", kernels.name());
-    }
-    Ok(())
+    compare(&panel, &packed, available())
 }
 
 /// Depthwise: as many taps for every filter, some positions.
@@ -233,7 +226,7 @@ proptest! {
     #[test]
     fn sums_of_squares_are_exact(
         most in most(), weigh in weigh(),
-        sizes in (prop::sample::select(&[8usize, 16, 32, 48, 160][..]), 1usize..=40, 1usize..=10, 1usize..=14),
+        sizes in (prop::sample::select(&[8usize, 16, 32, 48, 64, 160][..]), 1usize..=90, 1usize..=10, 1usize..=14),
         seed: u64,
     ) {
         squares(most, weigh, sizes, seed)?;

@@ -191,6 +191,10 @@ fn sets_end_products_as_plain_loops_do() {
         (4, 17, 64, 24),
         (13, 3, 16, 33),
         (20, 20, 96, 32),
+        (8, 8, 64, 64),
+        (16, 16, 32, 80),
+        (6, 7, 48, 75),
+        (12, 39, 32, 36),
     ];
     for (rows, count, channels, filters) in squares {
         for (signed, most) in [(false, 127), (false, 255), (true, 255), (false, 15)] {

@@ -151,3 +151,28 @@ macro_rules! kernels {
     };
 }
 pub(super) use kernels;
+
+/// An expression in which a name stands for the `Line` of an [`Affine`](super::Affine) end: by its sign, and whether limits matter.
+macro_rules! by_line {
+    ($end:expr, $rule:ident => $run:expr) => {
+        match ($end.signed, $end.limited) {
+            (false, false) => {
+                type $rule = Line<false, false>;
+                $run
+            }
+            (false, true) => {
+                type $rule = Line<false, true>;
+                $run
+            }
+            (true, false) => {
+                type $rule = Line<true, false>;
+                $run
+            }
+            (true, true) => {
+                type $rule = Line<true, true>;
+                $run
+            }
+        }
+    };
+}
+pub(super) use by_line;

@@ -53,6 +53,8 @@ pub(super) struct Tile {
     pub quads: usize,
     /// First line of the first block.
     pub w: *const Line,
+    /// Lines from a block to the next.
+    pub block_lines: usize,
     pub start: *const i32,
     pub out: *mut i32,
     pub out_step: usize,
@@ -75,18 +77,17 @@ impl Tiles {
 ///
 /// # Safety
 /// The machine has the instructions of `L`. For p < P, run r and quad q: `QUAD` bytes from `x + p * step + r * run_step + q * QUAD` on
-/// are readable; `w` has the lines of all blocks of N registers, `start` a place for every filter of them.
+/// are readable; `w` has the lines of all blocks of N registers, `block_lines` apart, `start` a place for every filter of them.
 #[inline(always)]
 pub(super) unsafe fn sums<L: Lanes, const P: usize, const N: usize>(t: &Tile) -> [[L::Sums; N]; P] {
     let per = BLOCK / L::PER_BLOCK;
-    let block_lines = t.runs * t.quads;
     // SAFETY: all of it is the caller's promise, restated in the module above each access.
     unsafe {
         let mut sums: [[L::Sums; N]; P] = [std::array::from_fn(|n| L::start(t.start.add(n * per))); P];
         // The first of three neighbours each; the others are one and two steps further, which addresses can express.
         let mut x: [*const u8; P] = std::array::from_fn(|p| t.x.wrapping_add(p / 3 * 3 * t.step));
         let mut w: [*const i8; N] = std::array::from_fn(|n| {
-            t.w.add(n / L::PER_BLOCK * block_lines).cast::<i8>().add(n % L::PER_BLOCK * per * 4)
+            t.w.add(n / L::PER_BLOCK * t.block_lines).cast::<i8>().add(n % L::PER_BLOCK * per * 4)
         });
         for _ in 0..t.runs {
             for q in 0..t.quads {
@@ -221,6 +222,7 @@ pub(super) unsafe fn checked<F: Copy>(
                         runs: w.runs,
                         quads: w.quads,
                         w: w.lines.as_ptr().add(block * w.runs * w.quads),
+                        block_lines: w.runs * w.quads,
                         start: start.as_ptr().add(block * BLOCK),
                         out: out.as_mut_ptr().add(place),
                         out_step,

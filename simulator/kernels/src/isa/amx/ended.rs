@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::slice::Iter;
 
 use super::super::avx512::{Block, Line, Long, Narrow, Sloping};
+use super::super::methods::by_line;
 use super::super::{BLOCK, End, Packed, Panel};
 use super::parts;
 use super::places::{Places, Stretch, Stretches};
@@ -275,12 +276,7 @@ pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, 
     // SAFETY: the caller's promise.
     unsafe {
         match end {
-            End::Affine(end) => match (end.signed, end.limited) {
-                (false, false) => either::<Narrow<Line<false, false>>>(panel, w, start, end, out),
-                (false, true) => either::<Narrow<Line<false, true>>>(panel, w, start, end, out),
-                (true, false) => either::<Narrow<Line<true, false>>>(panel, w, start, end, out),
-                (true, true) => either::<Narrow<Line<true, true>>>(panel, w, start, end, out),
-            },
+            End::Affine(end) => by_line!(end, Rule => either::<Narrow<Rule>>(panel, w, start, end, out)),
             End::Slope(end) => either::<Narrow<Sloping>>(panel, w, start, end, out),
             End::Wide(end) => either::<Long>(panel, w, start, end, out),
         }

@@ -13,8 +13,9 @@ use crate::Bytes;
 
 use super::methods::{kernels, loops_with};
 use super::tile::{self, Lanes, Lines, Shape, Tile, Tiles};
-use super::ymm::winograd::{self, Convolution, Products};
-use super::ymm::{Dot, Eights, affine, depthwise, slope};
+use super::winograd::CHANNELS;
+use super::winograd::tiles::{Convolution, Product, product};
+use super::ymm::{Dot, Eights, affine, depthwise, slope, winograd};
 use super::{
     Affine, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
     check_ending, loops,
@@ -140,15 +141,19 @@ const PAIRS: &[Shape] = &[
 ];
 
 /// # Safety
-/// As [`winograd::product`].
+/// As [`product`].
 #[target_feature(enable = "avx2")]
 unsafe fn of_squares<const P: usize>(first: &Tile) {
     // SAFETY: the caller's promise.
-    unsafe { winograd::product::<Pairs, P>(first) }
+    unsafe { product::<Eights<Pairs>, P, 2>(first) }
 }
 
-const SQUARES: Products =
-    [of_squares::<1>, of_squares::<2>, of_squares::<3>, of_squares::<4>, of_squares::<5>, of_squares::<6>];
+/// 16 registers, as for [`PAIRS`].
+const SQUARES: &[Shape<Product>] = &[Shape {
+    blocks: 1,
+    tiles: &[of_squares::<1>, of_squares::<2>, of_squares::<3>, of_squares::<4>, of_squares::<5>, of_squares::<6>],
+    half: &[],
+}];
 
 /// Bytes as 16 bits.
 #[target_feature(enable = "avx2")]
@@ -175,9 +180,9 @@ thread_local! {
 /// The machine has AVX2.
 unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32], out: &mut [i32], out_step: usize) {
     x.check(w, &blocks, start, out, out_step);
-    if let Some(kernels) = x.squares(w) {
+    if let Some(kernels) = x.squares(w, CHANNELS) {
         // SAFETY: the caller's promise; the panel was checked.
-        return unsafe { Convolution { products: SQUARES, kernels, x, start }.sums(blocks, out, out_step) };
+        return unsafe { winograd::sums(&Convolution { products: SQUARES, kernels, x, start }, blocks, out, out_step) };
     }
     // One or two positions take as long as reading weights, of which words and pairs have more.
     let few = x.count * x.rows <= 2;
@@ -219,8 +224,8 @@ loops_with!("avx2,fma", all);
 kernels!(Avx2, "x86_64-u8i8-avx2", {
     fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) -> bool {
         x.check_ended(w, start, end, out);
-        let Some(kernels) = x.squares(w) else { return false };
+        let Some(kernels) = x.squares(w, CHANNELS) else { return false };
         // SAFETY: a value of this type exists only where its instructions were detected; panel, starts, end and output are checked.
-        unsafe { Convolution { products: SQUARES, kernels, x, start }.ended(w.filters(), end, out) }
+        unsafe { winograd::ended(&Convolution { products: SQUARES, kernels, x, start }, w.filters(), end, out) }
     }
 });

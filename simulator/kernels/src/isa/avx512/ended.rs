@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::super::methods::by_line;
 use super::super::tile::{Tile, sums};
 use super::super::{BLOCK, End, Packed, Panel};
 use super::Zmm;
@@ -84,7 +85,7 @@ unsafe fn sliding<const P: usize, const N: usize>(t: &Tile) -> [[__m512i; N]; P]
 unsafe fn tile<S: Sixteen, const P: usize, const N: usize, const SLIDE: bool>(t: &Tile, ends: &[S; 4], to: &To) {
     // SAFETY: the caller's promise.
     unsafe {
-        let sums = if SLIDE { sliding::<P, N>(t) } else { sums::<Zmm, P, N>(t) };
+        let sums = if SLIDE { sliding::<P, N>(t) } else { sums::<Zmm<false>, P, N>(t) };
         let ceiling = ends[0].ceiling();
         let at = |p: usize| to.out.add(p * to.step);
         match N {
@@ -172,12 +173,7 @@ pub unsafe fn ended(x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out:
     // SAFETY: the caller's promise.
     unsafe {
         match end {
-            End::Affine(end) => match (end.signed, end.limited) {
-                (false, false) => ended_by::<Line<false, false>>(x, w, start, end, out),
-                (false, true) => ended_by::<Line<false, true>>(x, w, start, end, out),
-                (true, false) => ended_by::<Line<true, false>>(x, w, start, end, out),
-                (true, true) => ended_by::<Line<true, true>>(x, w, start, end, out),
-            },
+            End::Affine(end) => by_line!(end, Rule => ended_by::<Rule>(x, w, start, end, out)),
             End::Slope(end) => ended_by::<Sloping>(x, w, start, end, out),
             End::Wide(_) => return false,
         }
@@ -244,7 +240,8 @@ unsafe fn some<S: Sixteen>(
                 run_step: x.run_step,
                 runs: w.runs(),
                 quads: w.quads(),
-                w: lines.wrapping_add(block * w.runs() * w.quads()),
+                w: lines.wrapping_add(block * each),
+                block_lines: each,
                 start: start.wrapping_add(block * BLOCK),
                 out: std::ptr::null_mut(),
                 out_step: 0,

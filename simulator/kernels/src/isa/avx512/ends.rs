@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::super::methods::by_line;
 use super::super::{Affine, BLOCK, Slope, Wide};
 
 /// The parameters of sixteen filters.
@@ -177,7 +178,7 @@ pub unsafe fn store_four(y: __m512i, to: *mut u8, step: usize) {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn quarters(y: __m512i) -> [__m128i; 4] {
+pub fn quarters(y: __m512i) -> [__m128i; 4] {
     [
         _mm512_castsi512_si128(y),
         _mm512_extracti32x4_epi32::<1>(y),
@@ -252,14 +253,7 @@ unsafe fn two_blocks<S: Sixteen>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize) {
     // SAFETY: the caller's promise.
-    unsafe {
-        match (end.signed, end.limited) {
-            (false, false) => ended_by::<Line<false, false>>(sums, step, end, filters, out, out_step),
-            (false, true) => ended_by::<Line<false, true>>(sums, step, end, filters, out, out_step),
-            (true, false) => ended_by::<Line<true, false>>(sums, step, end, filters, out, out_step),
-            (true, true) => ended_by::<Line<true, true>>(sums, step, end, filters, out, out_step),
-        }
-    }
+    unsafe { by_line!(end, Rule => ended_by::<Rule>(sums, step, end, filters, out, out_step)) }
 }
 
 /// The same by a [`Slope`].
@@ -417,7 +411,7 @@ pub trait Block {
 }
 
 /// Which filters there are of the block that begins with `at`.
-fn lanes(at: usize, filters: usize) -> __mmask16 {
+pub fn lanes(at: usize, filters: usize) -> __mmask16 {
     match filters - at {
         lanes @ ..BLOCK => (1 << lanes) - 1,
         _ => __mmask16::MAX,

@@ -1,4 +1,5 @@
-//! AVX-512 VNNI: `vpdpbusd` on 512 bits, which adds four products of bytes to each 32-bit sum without saturating.
+//! AVX-512 VNNI: `vpdpbusd` on 512 bits, which adds four products of bytes to each 32-bit sum without saturating. Kernels of 3x3 that move
+//! by one go by [`winograd`].
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 mod ahead;
@@ -8,17 +9,21 @@ mod ended;
 mod ends;
 mod fields;
 mod merge;
+mod winograd;
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::methods::{kernels, loops_with};
 use super::tile::{self, Lanes, Shape, Tiles};
+use super::winograd::tiles::Convolution;
 pub(super) use ahead::ask;
 use columns::depthwise_columns;
 use depthwise::{depthwise, depthwise_of, depthwise_sums};
 pub(super) use ends::{Block, Line, Long, Narrow, Sloping, affine, slope, wide};
 use merge::add;
+use winograd::SQUARES;
 
 use super::{
     Affine, ColumnKernels, Columns, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide,
@@ -40,10 +45,11 @@ impl Avx512Vnni {
     }
 }
 
-struct Zmm;
+/// Sixteen filters a register, products of quads of bytes or of `PAIRS` of 16 bits.
+struct Zmm<const PAIRS: bool>;
 
 // SAFETY: loads and stores touch what the trait says and ask for no alignment.
-unsafe impl Lanes for Zmm {
+unsafe impl<const PAIRS: bool> Lanes for Zmm<PAIRS> {
     const PER_BLOCK: usize = 1;
     type Sums = __m512i;
     type Quad = __m512i;
@@ -70,7 +76,7 @@ unsafe impl Lanes for Zmm {
     #[inline(always)]
     unsafe fn dot(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
         // SAFETY: the caller's promise.
-        unsafe { _mm512_dpbusd_epi32(sums, x, w) }
+        unsafe { if PAIRS { dot_of_pairs(sums, x, w) } else { _mm512_dpbusd_epi32(sums, x, w) } }
     }
 
     #[inline(always)]
@@ -80,12 +86,30 @@ unsafe impl Lanes for Zmm {
     }
 }
 
+/// Products of pairs of 16 bits, added. The compiler makes two instructions of the intrinsic for this one, for processors on which it
+/// is slow to give its sums to the next, which others fill here.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn dot_of_pairs(mut sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
+    // SAFETY: an instruction of registers, which the machine has.
+    unsafe {
+        asm!(
+            "vpdpwssd {sums}, {x}, {w}",
+            sums = inout(zmm_reg) sums,
+            x = in(zmm_reg) x,
+            w = in(zmm_reg) w,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
 /// # Safety
 /// As [`tile::tiles`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn compute<const P: usize, const N: usize>(t: &Tiles) {
     // SAFETY: the caller's promise.
-    unsafe { tile::tiles::<Zmm, P, N>(t) }
+    unsafe { tile::tiles::<Zmm<false>, P, N>(t) }
 }
 
 /// 32 registers: 28 sums, two of weights, one of inputs.
@@ -141,7 +165,7 @@ const SHAPES: &[Shape] = &[
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn peak(rounds: u64) -> u64 {
     // SAFETY: called where the instructions were detected.
-    unsafe { tile::peak::<Zmm, 12>(rounds) }
+    unsafe { tile::peak::<Zmm<false>, 12>(rounds) }
 }
 
 /// # Safety
@@ -154,6 +178,11 @@ unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32
             // SAFETY: the caller's promise; the panel is checked.
             unsafe { fields::multiply(&x, (w, few), blocks, start, out, out_step) }
         }
+        _ if let Some(kernels) = x.squares(w, winograd::CHANNELS) => {
+            x.check(w, &blocks, start, out, out_step);
+            // SAFETY: the caller's promise; the panel is checked.
+            unsafe { winograd::sums(&Convolution { products: SQUARES, kernels, x: &x, start }, blocks, out, out_step) }
+        }
         // SAFETY: the caller's promise.
         _ => unsafe { tile::multiply(SHAPES, &x, w, blocks, start, out, out_step) },
     }
@@ -164,7 +193,14 @@ kernels!(Avx512Vnni, "x86_64-u8i8-avx512vnni", {
     fn ended(&self, x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out: &mut [u8]) -> bool {
         x.check_ended(w, start, end, out);
         // SAFETY: a value of this type exists only where its instructions were detected; panel, starts, end and output are checked.
-        unsafe { ended::ended(x, w, start, end, out) }
+        unsafe {
+            match x.squares(w, winograd::CHANNELS) {
+                Some(kernels) => {
+                    winograd::ended(&Convolution { products: SQUARES, kernels, x, start }, w.filters(), end, out)
+                }
+                None => ended::ended(x, w, start, end, out),
+            }
+        }
     }
 
     fn columns(&self) -> Option<&dyn ColumnKernels> {

@@ -6,6 +6,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::super::methods::by_line;
 use super::super::{Affine, Slope, loops};
 
 /// Filters that are ended at once.
@@ -15,6 +16,11 @@ const EIGHT: usize = 8;
 pub trait Eight: Copy {
     /// What it is part of.
     type End;
+    /// Whether bytes are signed.
+    const SIGNED: bool;
+
+    /// Where bytes without a sign saturate.
+    fn ceiling(end: &Self::End) -> u8;
 
     /// That of the filters from `at` on.
     ///
@@ -32,9 +38,9 @@ pub trait Eight: Copy {
     fn one(end: &Self::End, filter: usize, sum: i32) -> u8;
 }
 
-/// An [`Affine`] end; `LIMITED` where sums come near its limits.
+/// An [`Affine`] end, whose bytes may be signed; `LIMITED` where sums come near its limits.
 #[derive(Clone, Copy)]
-pub struct Line<const LIMITED: bool> {
+pub struct Line<const SIGNED: bool, const LIMITED: bool> {
     low: __m256i,
     high: __m256i,
     m: __m256i,
@@ -42,8 +48,13 @@ pub struct Line<const LIMITED: bool> {
     k: __m256i,
 }
 
-impl<const LIMITED: bool> Eight for Line<LIMITED> {
+impl<const SIGNED: bool, const LIMITED: bool> Eight for Line<SIGNED, LIMITED> {
     type End = Affine;
+    const SIGNED: bool = SIGNED;
+
+    fn ceiling(end: &Affine) -> u8 {
+        end.ceiling
+    }
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
@@ -76,6 +87,12 @@ pub struct Sloping {
 
 impl Eight for Sloping {
     type End = Slope;
+    const SIGNED: bool = false;
+
+    /// Nothing exceeds that of a slope, which is a byte.
+    fn ceiling(_: &Slope) -> u8 {
+        u8::MAX
+    }
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
@@ -101,25 +118,24 @@ impl Eight for Sloping {
 /// Saturates results of eight filters of two positions: bytes of the first in the lower half.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn bytes<const SIGNED: bool>(a: __m256i, b: __m256i, ceiling: __m128i) -> __m128i {
+fn bytes(a: __m256i, b: __m256i, signed: bool, ceiling: __m128i) -> __m128i {
     // (a low, b low, a high, b high) by fours.
     let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
     let (first, second) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-    if SIGNED { _mm_packs_epi16(first, second) } else { _mm_min_epu8(_mm_packus_epi16(first, second), ceiling) }
+    if signed { _mm_packs_epi16(first, second) } else { _mm_min_epu8(_mm_packus_epi16(first, second), ceiling) }
 }
 
 /// # Safety
 /// The machine has AVX2 and FMA; lengths were checked.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn ended<S: Eight, const SIGNED: bool>(
+unsafe fn ended<S: Eight>(
     (sums, step): (&[i32], usize),
     end: &S::End,
-    ceiling: u8,
     filters: Range<usize>,
     (out, out_step): (&mut [u8], usize),
 ) {
-    let (positions, ceiling) = (sums.len() / step, _mm_set1_epi8(ceiling.cast_signed()));
+    let (positions, ceiling) = (sums.len() / step, _mm_set1_epi8(S::ceiling(end).cast_signed()));
     let mut at = 0;
     while at + EIGHT <= filters.len() {
         // SAFETY: eight of the filters follow in every vector, in the sums of every position and in its outputs.
@@ -130,7 +146,7 @@ unsafe fn ended<S: Eight, const SIGNED: bool>(
             for position in (0..positions).step_by(2) {
                 // The last of an odd number is made twice.
                 let next = (position + 1).min(positions - 1);
-                let y = bytes::<SIGNED>(ended(position), ended(next), ceiling);
+                let y = bytes(ended(position), ended(next), S::SIGNED, ceiling);
                 _mm_storel_epi64(to.add(position * out_step).cast(), y);
                 _mm_storel_epi64(to.add(next * out_step).cast(), _mm_unpackhi_epi64(y, y));
             }
@@ -152,14 +168,7 @@ unsafe fn ended<S: Eight, const SIGNED: bool>(
 pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usize>, out: &mut [u8], out_step: usize) {
     let (from, to) = ((sums, step), (out, out_step));
     // SAFETY: the caller's promise.
-    unsafe {
-        match (end.signed, end.limited) {
-            (false, false) => ended::<Line<false>, false>(from, end, end.ceiling, filters, to),
-            (false, true) => ended::<Line<true>, false>(from, end, end.ceiling, filters, to),
-            (true, false) => ended::<Line<false>, true>(from, end, end.ceiling, filters, to),
-            (true, true) => ended::<Line<true>, true>(from, end, end.ceiling, filters, to),
-        }
-    }
+    unsafe { by_line!(end, Rule => ended::<Rule>(from, end, filters, to)) }
 }
 
 /// The same by a [`Slope`], as [`loops::slope`].
@@ -168,6 +177,6 @@ pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usi
 /// As [`affine`].
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn slope(sums: &[i32], step: usize, end: &Slope, filters: Range<usize>, out: &mut [u8], out_step: usize) {
-    // SAFETY: the caller's promise. Nothing exceeds the ceiling of a slope, which is a byte.
-    unsafe { ended::<Sloping, false>((sums, step), end, u8::MAX, filters, (out, out_step)) }
+    // SAFETY: the caller's promise.
+    unsafe { ended::<Sloping>((sums, step), end, filters, (out, out_step)) }
 }

@@ -11,6 +11,9 @@
 //! output times 9 * 2^s is known modulo 2^32, so times 2^6 by the inverse of 9 and a power of two, and itself by a shift, if it is within
 //! 2^25 of 0.
 
+#[cfg(target_arch = "x86_64")]
+pub(super) mod tiles;
+
 use super::pack::{BLOCK, Line, Packed, Panel};
 
 /// Outputs of a tile's side, and its inputs.
@@ -45,6 +48,20 @@ const fn factors() -> [[i32; SIDE]; SIDE] {
         i += 1;
     }
     all
+}
+
+/// A'm along an axis, rows times 24, 12, 6 and 6.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn back<V: Copy>(
+    m: [V; ACROSS],
+    add: impl Fn(V, V) -> V,
+    sub: impl Fn(V, V) -> V,
+    twice: impl Fn(V) -> V,
+) -> [V; SIDE] {
+    let (a, b) = (add(m[1], m[2]), add(m[3], m[4]));
+    let (c, d) = (sub(m[1], m[2]), sub(m[3], m[4]));
+    [add(add(m[0], b), twice(twice(a))), add(twice(c), d), add(a, b), add(add(c, m[5]), twice(d))]
 }
 
 /// Kernels that are transformed.
@@ -134,9 +151,9 @@ impl Panel<'_> {
         w.runs() == KERNEL && self.run_step == self.row_step && w.quads() * 4 == KERNEL * self.step
     }
 
-    /// Kernels for products of tiles, where these are fewer than those of positions.
-    pub(super) fn squares<'w>(&self, w: &'w Packed) -> Option<&'w Winograd> {
-        if !self.is_square(w) || !self.step.is_multiple_of(CHANNELS) {
+    /// Kernels for products of tiles, where these are fewer than those of positions, of so many channels at least.
+    pub(super) fn squares<'w>(&self, w: &'w Packed, channels: usize) -> Option<&'w Winograd> {
+        if !self.is_square(w) || self.step < channels || !self.step.is_multiple_of(CHANNELS) {
             return None;
         }
         let tiles = self.rows.div_ceil(SIDE) * self.count.div_ceil(SIDE);
