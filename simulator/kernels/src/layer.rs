@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use crate::diagonal;
 use crate::ending::Ending;
 use crate::finish::Finisher;
-use crate::isa::{Kernels, Terms};
+use crate::isa::{Bytewise, Kernels, Terms};
 use crate::operator::{Context, Input, Inputs, Operator, Ready, Room};
 use crate::pool::Window;
 use crate::stage::SLACK;
@@ -90,6 +91,8 @@ pub struct Layer {
     pub(crate) ending: Ending,
     pub(crate) tile: Tile,
     pub(crate) terms: Option<Terms>,
+    /// What bytes become one by one, where they do.
+    bytewise: Option<Bytewise>,
     ready: Ready,
     pool: Pool,
     weights: usize,
@@ -122,6 +125,14 @@ impl Layer {
         }
         pool.check(&tile, geometry.conv)?;
         let (geometry, main) = trimmed(kind, geometry, tile.filters.len(), weights.main);
+        let diagonal = (kind == Kind::Standard && geometry.kernel == [1, 1] && tile.filters == (0..channels))
+            .then(|| diagonal::weights(&main, channels))
+            .flatten();
+        // Of sums and maxima over a map, where nothing is made of bytes one by one.
+        let (kind, main) = match &diagonal {
+            Some(weights) if pool != Pool::None => (Kind::Depthwise, weights.clone().into()),
+            _ => (kind, main),
+        };
         let weights = Weights { main: &main, ..weights };
         let pad_pixel = if pad_value.is_empty() { vec![0; channels] } else { pad_value };
         if pad_pixel.len() != channels {
@@ -144,9 +155,12 @@ impl Layer {
         // Sums of products of what is not negative are not either.
         let sums = !input_signed && weights.main.iter().chain(weights.pointwise).all(|&w| w >= 0);
         let positive = ending.finisher().never_negative() || sums && ending.finisher().keeps_sign();
+        let bytewise = diagonal
+            .filter(|_| pool == Pool::None && operator.flat(&context).is_some())
+            .and_then(|weights| diagonal::rule(&weights, inputs, ending.finisher()));
         let weights = weights.main.len() + weights.pointwise.len();
         let ready = operator.ready(&context, &pad_pixel, pool != Pool::None);
-        Ok(Self { context, operator, ending, tile, terms, ready, pool, weights, positive, needed })
+        Ok(Self { context, operator, ending, tile, terms, bytewise, ready, pool, weights, positive, needed })
     }
 
     /// Rows and columns of the input that a run reads.
@@ -243,6 +257,10 @@ impl Layer {
         let (context, signed) = (&self.context, self.context.inputs.signed);
         let (Pool::None, Some(matrix)) = (self.pool, self.operator.flat(context)) else { return false };
         let Some(data) = input.all(&self.needed[0], &self.needed[1]) else { return false };
+        if let (Some(rule), Output::Bytes(out)) = (&self.bytewise, &mut *output) {
+            context.kernels.bytewise(data, rule, out);
+            return true;
+        }
         let channels = context.geometry.input[2];
         let positions = data.len() / channels;
         let staged = signed || !channels.is_multiple_of(4);

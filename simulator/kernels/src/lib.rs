@@ -9,6 +9,7 @@
 //! bits; `scalar` is the oracle.
 
 mod aligned;
+mod diagonal;
 mod ending;
 mod error;
 mod fifo;

@@ -170,6 +170,55 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// Every filter meets one channel, all bytes there are.
+    fn alone()(
+        channels in prop_oneof![5 => 1usize..=20, 1 => 20usize..=70],
+        finish in finishes(),
+        usual in prop::option::weighted(0.7, 12i8..=16),
+        flags in any::<(bool, bool)>(),
+        input_bits in prop::sample::select(&[4u8, 7, 8][..]),
+        seed: u64,
+    ) -> Case {
+        let (signed, extreme) = flags;
+        let size = [16, 16];
+        let spec = LayerSpec {
+            kind: Kind::Standard,
+            geometry: Geometry { input: [size[0], size[1], channels], kernel: [1; 2], stride: [1; 2], pad: [0; 2], conv: size },
+            input_bits,
+            input_signed: signed,
+            pad_value: Vec::new(),
+            pool: Pool::None,
+            tile: Tile { rows: 0..size[0], columns: 0..size[1], filters: 0..channels },
+            finish: naive::plain(finish.1),
+        };
+        let mut case = Values::new(seed, extreme).case(spec, 8, 1, finish);
+        let off = |i: usize| i / channels != i % channels;
+        case.weights.iter_mut().enumerate().filter(|(i, _)| off(*i)).for_each(|(_, w)| *w = 0);
+        let values = 1usize << input_bits;
+        let first = if signed { values / 2 } else { 0 };
+        case.input.iter_mut().enumerate().for_each(|(i, x)| *x = (i / channels % values).wrapping_sub(first) as u8);
+        // Scales that bytes are not saturated by.
+        if let (Some(k), Some(scale)) = (usual, &mut case.spec.finish.scale) {
+            scale.k.iter_mut().zip(&scale.m).for_each(|(to, m)| *to = k - (m % 2) as i8);
+            case.spec.finish.bias.iter_mut().for_each(|b| *b %= 1 << 12);
+        }
+        case
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn filters_of_one_channel_equal_the_formulas(case in alone()) {
+        let expected = naive::layer(&case);
+        for &kernels in sets() {
+            prop_assert!(run(&case, kernels)? == expected, "{}", kernels.name());
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 

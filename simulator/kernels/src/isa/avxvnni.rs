@@ -8,8 +8,8 @@ use super::methods::{kernels, loops_with};
 use super::tile::{self, Shape, Tiles};
 use super::ymm::{Dot, Eights, affine, depthwise, slope};
 use super::{
-    Affine, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
-    check_ending, loops,
+    Affine, Bytewise, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
+    check_depthwise, check_ending, loops,
 };
 
 /// AVX-VNNI kernels.

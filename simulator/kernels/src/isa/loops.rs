@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Affine, CHUNK, Lookup, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows};
+use super::{Affine, Bytewise, CHUNK, Lookup, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows};
 
 #[inline(always)]
 pub(super) fn affine_of(sum: i32, (low, high): (i32, i32), m: i32, add: i32, k: i32, (least, most): (i32, i32)) -> u8 {
@@ -229,6 +229,21 @@ pub(super) fn offset(bytes: &[u8], out: &mut [u8]) {
     out.iter_mut().zip(bytes).for_each(|(o, &b)| *o = b ^ 0x80);
 }
 
+/// Bytes to bytes.
+#[inline(always)]
+pub(super) fn bytewise(x: &[u8], rule: &Bytewise, out: &mut [u8]) {
+    assert!(x.len() == out.len() && rule.a.len() == rule.b.len(), "a byte for each, and both parameters");
+    let period = rule.a.len().max(1);
+    let (k, low, high) = (u32::from(rule.k) & 15, rule.low, rule.high);
+    for (x, out) in x.chunks(period).zip(out.chunks_mut(period)) {
+        let (a, b, out) = (&rule.a[..x.len()], &rule.b[..x.len()], &mut out[..x.len()]);
+        for i in 0..x.len() {
+            let product = Bytewise::product((x[i] ^ rule.inverted).cast_signed(), a[i]);
+            out[i] = (product.wrapping_add(b[i]) >> k).max(low).min(high) as u8;
+        }
+    }
+}
+
 /// The methods of a set that has no better ones. With features, they are those of loops compiled for them.
 macro_rules! loop_methods {
     () => {
@@ -295,6 +310,10 @@ macro_rules! loop_methods {
 
         fn offset(&self, bytes: &[u8], out: &mut [u8]) {
             $loops::offset(bytes, out);
+        }
+
+        fn bytewise(&self, x: &[u8], rule: &Bytewise, out: &mut [u8]) {
+            $loops::bytewise(x, rule, out);
         }
     };
 }

@@ -21,6 +21,7 @@ macro_rules! loops_with {
             largest(held: &mut [u8], new: &[u8], signed: bool),
             pool(row: &[u8], windows: Windows, out: &mut [u8]),
             offset(bytes: &[u8], out: &mut [u8]),
+            bytewise(x: &[u8], rule: &Bytewise, out: &mut [u8]),
         );
     };
     ($features:literal, all) => {
@@ -146,6 +147,11 @@ macro_rules! kernels {
             fn offset(&self, bytes: &[u8], out: &mut [u8]) {
                 // SAFETY: as above.
                 unsafe { offset(bytes, out) }
+            }
+
+            fn bytewise(&self, x: &[u8], rule: &Bytewise, out: &mut [u8]) {
+                // SAFETY: as above.
+                unsafe { bytewise(x, rule, out) }
             }
         }
     };

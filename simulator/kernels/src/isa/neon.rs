@@ -16,8 +16,8 @@ use crate::Aligned;
 use super::loops::loop_methods;
 use super::tile::{self, Shape, Tile, Tiles};
 use super::{
-    Affine, BLOCK, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
-    check_ending, loops,
+    Affine, BLOCK, Bytewise, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
+    check_depthwise, check_ending, loops,
 };
 
 /// NEON kernels.

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::loops::loop_methods;
 use super::{
-    Affine, BLOCK, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
-    check_ending, loops,
+    Affine, BLOCK, Bytewise, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
+    check_depthwise, check_ending, loops,
 };
 
 /// Plain loops.

@@ -17,8 +17,8 @@ use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use std::ops::Range;
 
 use super::{
-    Affine, Avx512Vnni, ColumnKernels, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide,
-    Windows,
+    Affine, Avx512Vnni, Bytewise, ColumnKernels, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd,
+    Terms, Wide, Windows,
 };
 
 /// AMX kernels.
@@ -188,5 +188,9 @@ impl Kernels for Amx {
 
     fn offset(&self, bytes: &[u8], out: &mut [u8]) {
         self.others.offset(bytes, out);
+    }
+
+    fn bytewise(&self, x: &[u8], rule: &Bytewise, out: &mut [u8]) {
+        self.others.bytewise(x, rule, out);
     }
 }

@@ -17,8 +17,8 @@ use super::winograd::CHANNELS;
 use super::winograd::tiles::{Convolution, Product, product};
 use super::ymm::{Dot, Eights, affine, depthwise, slope, winograd};
 use super::{
-    Affine, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows, check_depthwise,
-    check_ending, loops,
+    Affine, Bytewise, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
+    check_depthwise, check_ending, loops,
 };
 
 /// AVX2 kernels.

@@ -26,8 +26,8 @@ use merge::add;
 use winograd::SQUARES;
 
 use super::{
-    Affine, ColumnKernels, Columns, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide,
-    Windows, check_depthwise, check_ending, loops,
+    Affine, Bytewise, ColumnKernels, Columns, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms,
+    Wide, Windows, check_depthwise, check_ending, loops,
 };
 
 /// AVX-512 VNNI kernels.

@@ -2,15 +2,13 @@
 //! each case works, and is right against the float network and in every integer, on the reference arithmetic and on two
 //! simulated boards; or it is refused with rule, limit, value and remedy. One row a case; docs/converter.md has the table.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::float_nets::Net;
+use crate::support::networks::{convert, float_outputs, run, same_integers, sqnr};
 use akida_converter::onnx::{Attribute, Graph, Tensor};
 use akida_converter::quantize::{InputType, QuantizeOptions};
 use akida_simulator::Model as BoardModel;
-use support::float_nets::Net;
-use support::networks::{convert, float_outputs, run, same_integers, sqnr};
 
 /// How a case ends.
 enum Expect {

@@ -2,6 +2,7 @@
 //! lost unnoticed.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use akida_hal::device::{Device, DeviceOptions};
@@ -12,6 +13,11 @@ use akida_tests::faults::Work;
 
 fn target(board: Model) -> akida_runtime::model::Target {
     akida_runtime::model::Target::of(board.mesh().version)
+}
+
+/// Of so many accesses one is lost: each of them takes a board and, where it is noticed by time, a time-out. `tests/nightly` loses all.
+fn step() -> u64 {
+    std::env::var("AKIDA_LOST_STEP").ok().and_then(|n| n.parse().ok()).unwrap_or(41)
 }
 
 #[test]
@@ -32,7 +38,7 @@ fn a_job_takes_three_accesses_in_a_full_pipeline() {
 /// numbers are right or there is an error. Of the accesses every n-th is tried, from another one on for each board.
 #[test]
 fn no_single_access_is_lost_unnoticed() {
-    let step: usize = std::env::var("AKIDA_LOST_STEP").ok().and_then(|n| n.parse().ok()).unwrap_or(17);
+    let mut harmless = 0;
     for (i, model) in Model::ALL.into_iter().enumerate() {
         let work = Work::small(target(model), &model.mesh()).expect("a network fits");
         let (mut at, mut right, mut errors) = (1 + i as u64, 0, 0);
@@ -47,20 +53,22 @@ fn no_single_access_is_lost_unnoticed() {
                 Ok(Ok(())) => right += 1,
                 Ok(Err(_)) => errors += 1,
             }
-            at += step as u64;
+            at += step();
         }
         println!("{model}: of {at} accesses {} lost: {right} right, {errors} errors", right + errors);
-        assert!(errors > 0 && right > 0);
+        assert!(errors > 0);
+        harmless += right;
     }
+    assert!(harmless > 0);
 }
 
 /// The same of words to an NP's memory and back, on boards that take their time: what ended before must not be taken for the end
 /// of what was asked for last.
 #[test]
 fn no_single_access_of_config_packets_is_lost_unnoticed() {
-    let step: usize = std::env::var("AKIDA_LOST_STEP").ok().and_then(|n| n.parse().ok()).unwrap_or(17);
     let words: Vec<u32> = (1..=96u32).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
-    for (i, model) in Model::ALL.into_iter().enumerate() {
+    let words = &words;
+    let lose = |(i, model): (usize, Model)| {
         let (mut at, mut right, mut errors) = (1 + i as u64, 0, 0);
         loop {
             let spec = SimSpec { clock: Clock::Threaded, ..SimSpec::new(model) };
@@ -71,17 +79,19 @@ fn no_single_access_of_config_packets_is_lost_unnoticed() {
             let np = device.mesh().nps[0].0;
             board.arm(&format!("all-ones@{at}").parse().expect("a plan"));
             let read = device
-                .write_np(np, Uid::PacketSram, 0, &words)
+                .write_np(np, Uid::PacketSram, 0, words)
                 .and_then(|()| device.read_np(np, Uid::PacketSram, 0, words.len()));
             match read {
-                Ok(read) if read != words => panic!("{model}, all-ones@{at}: other words come back, and no error"),
+                Ok(read) if read != *words => panic!("{model}, all-ones@{at}: other words come back, and no error"),
                 Ok(_) if board.faults_fired().is_empty() => break,
                 Ok(_) => right += 1,
                 Err(_) => errors += 1,
             }
-            at += step as u64;
+            at += step();
         }
         println!("{model}: of {at} accesses {} lost: {right} right, {errors} errors", right + errors);
         assert!(errors > 0);
-    }
+    };
+    // What is lost is noticed by time-outs: boards wait together.
+    thread::scope(|scope| Model::ALL.into_iter().enumerate().for_each(|board| _ = scope.spawn(move || lose(board))));
 }
