@@ -18,13 +18,18 @@ use super::ends::{Eight, Line, Sloping};
 /// Filters of a register.
 const EIGHT: usize = BLOCK / 2;
 
-/// Outputs of eight filters of a tile, by row; of four columns.
+/// Outputs of eight filters of a tile, by row: what `ended` makes of four columns.
 ///
 /// # Safety
 /// The machine has AVX2 and FMA. Eight values follow at `start + filter`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn outputs(sums: &Sums, start: *const i32, filter: usize, mut row: impl FnMut(usize, [__m256i; SIDE])) {
+unsafe fn outputs<T: Copy>(
+    sums: &Sums,
+    (start, filter): (*const i32, usize),
+    nothing: T,
+    ended: impl Fn([__m256i; SIDE]) -> T,
+) -> [T; SIDE] {
     let back = |m: [__m256i; ACROSS]| {
         let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
         back(m, add, sub, |a| _mm256_slli_epi32::<1>(a))
@@ -41,14 +46,16 @@ unsafe fn outputs(sums: &Sums, start: *const i32, filter: usize, mut row: impl F
     }
     // SAFETY: the caller's promise.
     let start = unsafe { _mm256_loadu_si256(start.add(filter).cast()) };
+    let mut rows = [nothing; SIDE];
     for r in 0..SIDE {
         let mut y = back(along[r]);
         for c in 0..SIDE {
             let scaled = _mm256_mullo_epi32(y[c], _mm256_set1_epi32(FACTORS[r][c]));
             y[c] = _mm256_add_epi32(_mm256_srai_epi32::<SHIFT>(scaled), start);
         }
-        row(r, y);
+        rows[r] = ended(y);
     }
+    rows
 }
 
 /// Sums of some blocks, of which the first begins with filter `first`.
@@ -70,13 +77,14 @@ impl To for Raw<'_> {
     unsafe fn take(&mut self, sums: &Sums, start: *const i32, filter: usize, place: Place) {
         // SAFETY: the caller's promise: there are places for whole blocks.
         unsafe {
-            outputs(sums, start, filter, |r, sums| {
+            let rows = outputs(sums, (start, filter), [_mm256_setzero_si256(); SIDE], |sums| sums);
+            for (r, sums) in rows.iter().enumerate().take(place.rows) {
                 let position = place.first + r * place.across;
-                for (c, &sums) in sums.iter().enumerate().take(if r < place.rows { place.columns } else { 0 }) {
+                for (c, &sums) in sums.iter().enumerate().take(place.columns) {
                     let out = self.out.as_mut_ptr().add((position + c) * self.step + filter - self.first);
                     _mm256_storeu_si256(out.cast(), sums);
                 }
-            });
+            }
         }
     }
 }
@@ -97,18 +105,21 @@ impl<S: Eight> To for Ended<'_, S> {
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn take(&mut self, sums: &Sums, start: *const i32, filter: usize, place: Place) {
-        // SAFETY: the caller's promise; an end has whole blocks.
-        let rule = unsafe { S::of(self.end, filter) };
         let ceiling = _mm256_set1_epi8(S::ceiling(self.end).cast_signed());
         let there = EIGHT.min(self.filters - filter);
         let whole = there == EIGHT && place.columns >= SIDE;
-        let row = |r: usize, sums: [__m256i; SIDE]| {
-            if r >= place.rows {
-                return;
-            }
+        // SAFETY: the caller's promise; an end has whole blocks.
+        let rows = unsafe {
+            let rule = S::of(self.end, filter);
+            outputs(sums, (start, filter), _mm256_setzero_si256(), |mut sums| {
+                for c in 0..SIDE {
+                    sums[c] = rule.ended(sums[c]);
+                }
+                bytes_of_four(sums, S::SIGNED, ceiling)
+            })
+        };
+        for (r, &bytes) in rows.iter().enumerate().take(place.rows) {
             let at = (place.first + r * place.across) * self.filters + filter;
-            // SAFETY: the caller's promise.
-            let bytes = bytes_of_four(sums.map(|sums| unsafe { rule.ended(sums) }), S::SIGNED, ceiling);
             if whole {
                 // SAFETY: there are four positions and eight filters of each.
                 unsafe {
@@ -119,17 +130,15 @@ impl<S: Eight> To for Ended<'_, S> {
                     _mm_storel_epi64(out.add(2 * self.filters).cast(), high);
                     _mm_storel_epi64(out.add(3 * self.filters).cast(), _mm_unpackhi_epi64(high, high));
                 }
-            } else {
-                let mut four = [[0u8; EIGHT]; SIDE];
-                // SAFETY: the array is a register long.
-                unsafe { _mm256_storeu_si256(four.as_mut_ptr().cast(), bytes) };
-                for (c, eight) in four.iter().enumerate().take(place.columns) {
-                    self.out[at + c * self.filters..][..there].copy_from_slice(&eight[..there]);
-                }
+                continue;
             }
-        };
-        // SAFETY: the caller's promise.
-        unsafe { outputs(sums, start, filter, row) }
+            let mut four = [[0u8; EIGHT]; SIDE];
+            // SAFETY: the array is a register long.
+            unsafe { _mm256_storeu_si256(four.as_mut_ptr().cast(), bytes) };
+            for (c, eight) in four.iter().enumerate().take(place.columns) {
+                self.out[at + c * self.filters..][..there].copy_from_slice(&eight[..there]);
+            }
+        }
     }
 }
 
