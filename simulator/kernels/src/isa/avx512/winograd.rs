@@ -6,13 +6,12 @@
 #![allow(clippy::needless_range_loop)]
 
 use std::arch::x86_64::*;
-use std::array;
 use std::ops::Range;
 
 use super::super::methods::by_line;
 use super::super::tile::{Shape, Tile};
-use super::super::winograd::tiles::{Convolution, Place, Product, Sums, To, product};
-use super::super::winograd::{ACROSS, FACTORS, SHIFT, SIDE, back};
+use super::super::winograd::tiles::{Convolution, Place, Product, Raw, Sums, To, Vector, outputs, product};
+use super::super::winograd::{SHIFT, SIDE};
 use super::super::{BLOCK, End};
 use super::Zmm;
 use super::ends::{Line, Sixteen, Sloping, bytes, lanes, quarters, store_four};
@@ -28,125 +27,69 @@ unsafe fn of_squares<const P: usize, const N: usize>(first: &Tile) {
     unsafe { product::<Zmm<true>, P, N>(first) }
 }
 
-/// 32 registers: 28 sums, two of weights, one of inputs.
-pub const SQUARES: &[Shape<Product>] = &[
-    Shape {
-        blocks: 4,
-        tiles: &[
-            of_squares::<1, 4>,
-            of_squares::<2, 4>,
-            of_squares::<3, 4>,
-            of_squares::<4, 4>,
-            of_squares::<5, 4>,
-            of_squares::<6, 4>,
-        ],
-        half: &[],
-    },
-    Shape {
-        blocks: 2,
-        tiles: &[
-            of_squares::<1, 2>,
-            of_squares::<2, 2>,
-            of_squares::<3, 2>,
-            of_squares::<4, 2>,
-            of_squares::<5, 2>,
-            of_squares::<6, 2>,
-            of_squares::<7, 2>,
-            of_squares::<8, 2>,
-            of_squares::<9, 2>,
-            of_squares::<10, 2>,
-            of_squares::<11, 2>,
-            of_squares::<12, 2>,
-        ],
-        half: &[],
-    },
-    Shape {
-        blocks: 1,
-        tiles: &[
-            of_squares::<1, 1>,
-            of_squares::<2, 1>,
-            of_squares::<3, 1>,
-            of_squares::<4, 1>,
-            of_squares::<5, 1>,
-            of_squares::<6, 1>,
-            of_squares::<7, 1>,
-            of_squares::<8, 1>,
-            of_squares::<9, 1>,
-            of_squares::<10, 1>,
-            of_squares::<11, 1>,
-            of_squares::<12, 1>,
-        ],
-        half: &[],
-    },
-];
-
-/// Outputs of a block of a tile, by row: what `ended` makes of four columns.
-///
-/// # Safety
-/// The machine has AVX-512 VNNI. Sixteen values follow at `start`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn outputs<T: Copy>(
-    sums: &Sums,
-    start: *const i32,
-    nothing: T,
-    ended: impl Fn([__m512i; SIDE]) -> T,
-) -> [T; SIDE] {
-    let back = |m: [__m512i; ACROSS]| {
-        let (add, sub) = (|a, b| _mm512_add_epi32(a, b), |a, b| _mm512_sub_epi32(a, b));
-        back(m, add, sub, |a| _mm512_slli_epi32::<1>(a))
+/// Products of so many blocks and tiles.
+macro_rules! squares {
+    ($blocks:literal; $($tiles:literal)*) => {
+        Shape { blocks: $blocks, tiles: &[$(of_squares::<$tiles, $blocks>),*], half: &[] }
     };
-    let mut along = [[_mm512_setzero_si512(); ACROSS]; SIDE];
-    for c in 0..ACROSS {
-        // SAFETY: sums are those of a block.
-        let load = |r: usize| unsafe { _mm512_loadu_si512(sums[r * ACROSS + c].as_ptr().cast()) };
-        let y = back(array::from_fn(load));
-        for r in 0..SIDE {
-            along[r][c] = y[r];
-        }
-    }
-    // SAFETY: the caller's promise.
-    let start = unsafe { _mm512_loadu_si512(start.cast()) };
-    let mut rows = [nothing; SIDE];
-    for r in 0..SIDE {
-        let mut y = back(along[r]);
-        for c in 0..SIDE {
-            let scaled = _mm512_mullo_epi32(y[c], _mm512_set1_epi32(FACTORS[r][c]));
-            y[c] = _mm512_add_epi32(_mm512_srai_epi32::<{ SHIFT as u32 }>(scaled), start);
-        }
-        rows[r] = ended(y);
-    }
-    rows
 }
 
-/// Sums of some blocks, of which the first begins with filter `first`.
-struct Raw<'a> {
-    out: &'a mut [i32],
-    step: usize,
-    first: usize,
+/// 32 registers: 24 sums, four of weights, one of inputs.
+pub const SQUARES: &[Shape<Product>] =
+    &[squares!(4; 1 2 3 4 5 6), squares!(2; 1 2 3 4 5 6 7 8 9 10 11 12), squares!(1; 1 2 3 4 5 6 7 8 9 10 11 12)];
+
+// SAFETY: instructions of registers; loads and stores ask for no alignment.
+unsafe impl Vector for __m512i {
+    const FILTERS: usize = BLOCK;
+
+    #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut i32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_si512(to.cast(), self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_add_epi32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_sub_epi32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn twice(self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_slli_epi32::<1>(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(self, factor: i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_srai_epi32::<{ SHIFT as u32 }>(_mm512_mullo_epi32(self, _mm512_set1_epi32(factor))) }
+    }
 }
 
-impl To for Raw<'_> {
-    const AT_ONCE: usize = BLOCK;
+impl To for Raw<'_, __m512i> {
+    type Vector = __m512i;
 
-    /// Blocks are whole.
     fn filters(&self) -> usize {
-        self.first + self.step
+        self.filters()
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn take(&mut self, sums: &Sums, start: *const i32, filter: usize, place: Place) {
-        // SAFETY: the caller's promise: there are places for whole blocks.
-        unsafe {
-            let rows = outputs(sums, start.add(filter), [_mm512_setzero_si512(); SIDE], |sums| sums);
-            for (r, sums) in rows.iter().enumerate().take(place.rows) {
-                let position = place.first + r * place.across;
-                for (c, &sums) in sums.iter().enumerate().take(place.columns) {
-                    let out = self.out.as_mut_ptr().add((position + c) * self.step + filter - self.first);
-                    _mm512_storeu_si512(out.cast(), sums);
-                }
-            }
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.rows(sums, start, filter, place) }
     }
 }
 
@@ -158,7 +101,7 @@ struct Ended<'a, S: Sixteen> {
 }
 
 impl<S: Sixteen> To for Ended<'_, S> {
-    const AT_ONCE: usize = BLOCK;
+    type Vector = __m512i;
 
     fn filters(&self) -> usize {
         self.filters
@@ -171,7 +114,7 @@ impl<S: Sixteen> To for Ended<'_, S> {
         // SAFETY: the caller's promise; an end has whole blocks, and positions places for the filters that there are.
         unsafe {
             let rule = S::of(self.end, filter);
-            let rows = outputs(sums, start.add(filter), _mm512_setzero_si512(), |mut sums| {
+            let rows = outputs(sums, (start, filter), _mm512_setzero_si512(), |mut sums: [__m512i; SIDE]| {
                 for c in 0..SIDE {
                     sums[c] = rule.ended(sums[c]);
                 }
@@ -197,7 +140,7 @@ impl<S: Sixteen> To for Ended<'_, S> {
 /// As [`Convolution::to`].
 pub unsafe fn sums(convolution: &Convolution<'_>, blocks: Range<usize>, out: &mut [i32], step: usize) {
     // SAFETY: the caller's promise.
-    unsafe { convolution.to(blocks.clone(), &mut Raw { out, step, first: blocks.start * BLOCK }) }
+    unsafe { convolution.to(blocks.clone(), &mut Raw::<__m512i>::new(out, step, blocks.start * BLOCK)) }
 }
 
 /// Outputs of all filters, as [`Kernels::ended`](super::super::Kernels::ended) makes them.

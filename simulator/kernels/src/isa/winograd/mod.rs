@@ -50,20 +50,6 @@ const fn factors() -> [[i32; SIDE]; SIDE] {
     all
 }
 
-/// A'm along an axis, rows times 24, 12, 6 and 6.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(super) fn back<V: Copy>(
-    m: [V; ACROSS],
-    add: impl Fn(V, V) -> V,
-    sub: impl Fn(V, V) -> V,
-    twice: impl Fn(V) -> V,
-) -> [V; SIDE] {
-    let (a, b) = (add(m[1], m[2]), add(m[3], m[4]));
-    let (c, d) = (sub(m[1], m[2]), sub(m[3], m[4]));
-    [add(add(m[0], b), twice(twice(a))), add(twice(c), d), add(a, b), add(add(c, m[5]), twice(d))]
-}
-
 /// Kernels that are transformed.
 #[derive(Clone, Debug)]
 pub(crate) struct Winograd {

@@ -8,11 +8,12 @@
 use std::arch::x86_64::*;
 use std::array;
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::super::tile::{self, Lanes, Shape, Tile};
 use super::super::{BLOCK, Panel};
-use super::{ACROSS, CHANNELS, POINTS, SIDE, Winograd};
+use super::{ACROSS, CHANNELS, FACTORS, POINTS, SIDE, Winograd};
 use crate::Aligned;
 
 /// Elements of the transformed input that are held at once, about: half of a second-level cache.
@@ -113,10 +114,116 @@ pub struct Place {
     pub across: usize,
 }
 
+/// A register of sums.
+///
+/// # Safety
+/// Functions are called where the machine has the instructions. Nothing but registers is touched, and by `load` and `store` what they say.
+pub unsafe trait Vector: Copy {
+    /// Filters of a register.
+    const FILTERS: usize;
+
+    /// Reads [`FILTERS`](Self::FILTERS) values.
+    unsafe fn load(from: *const i32) -> Self;
+    /// Writes as many.
+    unsafe fn store(self, to: *mut i32);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn twice(self) -> Self;
+    /// `(self * factor) >> SHIFT`.
+    unsafe fn scaled(self, factor: i32) -> Self;
+}
+
+/// A'm along an axis, rows times 24, 12, 6 and 6.
+///
+/// # Safety
+/// The machine has the instructions of `V`.
+#[inline(always)]
+unsafe fn back<V: Vector>(m: [V; ACROSS]) -> [V; SIDE] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (a, b) = (m[1].add(m[2]), m[3].add(m[4]));
+        let (c, d) = (m[1].sub(m[2]), m[3].sub(m[4]));
+        [m[0].add(b).add(a.twice().twice()), c.twice().add(d), a.add(b), c.add(m[5]).add(d.twice())]
+    }
+}
+
+/// Outputs of a register's filters of a tile, by row: what `ended` makes of four columns.
+///
+/// # Safety
+/// The machine has the instructions of `V`. As many values as it holds follow at `start + filter`.
+#[inline(always)]
+pub unsafe fn outputs<V: Vector, T: Copy>(
+    sums: &Sums,
+    (start, filter): (*const i32, usize),
+    nothing: T,
+    ended: impl Fn([V; SIDE]) -> T,
+) -> [T; SIDE] {
+    // SAFETY: the caller's promise; sums are those of a block.
+    unsafe {
+        let part = filter % BLOCK;
+        let start = V::load(start.add(filter));
+        let mut along = [[start; ACROSS]; SIDE];
+        for c in 0..ACROSS {
+            let y = back(array::from_fn(|r| V::load(sums[r * ACROSS + c].as_ptr().add(part))));
+            for r in 0..SIDE {
+                along[r][c] = y[r];
+            }
+        }
+        let mut rows = [nothing; SIDE];
+        for r in 0..SIDE {
+            let mut y = back(along[r]);
+            for c in 0..SIDE {
+                y[c] = y[c].scaled(FACTORS[r][c]).add(start);
+            }
+            rows[r] = ended(y);
+        }
+        rows
+    }
+}
+
+/// Where sums of some blocks go.
+pub struct Raw<'a, V> {
+    out: &'a mut [i32],
+    step: usize,
+    /// First filter of the first block.
+    first: usize,
+    vector: PhantomData<V>,
+}
+
+impl<'a, V: Vector> Raw<'a, V> {
+    /// Sums of two positions are `step` apart.
+    pub fn new(out: &'a mut [i32], step: usize, first: usize) -> Self {
+        Self { out, step, first, vector: PhantomData }
+    }
+
+    /// Up to the last there is a place for: blocks are whole.
+    pub fn filters(&self) -> usize {
+        self.first + self.step
+    }
+
+    /// Those of a tile, of a register's filters from `filter` on.
+    ///
+    /// # Safety
+    /// As [`outputs`]; there are places for whole blocks at these positions.
+    #[inline(always)]
+    pub unsafe fn rows(&mut self, sums: &Sums, start: *const i32, filter: usize, place: Place) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let rows = outputs::<V, _>(sums, (start, filter), [V::load(NOTHING.as_ptr()); SIDE], |sums| sums);
+            for (r, sums) in rows.iter().enumerate().take(place.rows) {
+                let position = place.first + r * place.across;
+                for (c, &sums) in sums.iter().enumerate().take(place.columns) {
+                    sums.store(self.out.as_mut_ptr().add((position + c) * self.step + filter - self.first));
+                }
+            }
+        }
+    }
+}
+
 /// Where outputs go.
 pub trait To {
-    /// Filters that are taken at once, a block or half of one.
-    const AT_ONCE: usize;
+    /// Whose filters are taken at once.
+    type Vector: Vector;
 
     /// Filters that there are.
     fn filters(&self) -> usize;
@@ -219,7 +326,8 @@ impl Convolution<'_> {
                         across: x.count,
                     };
                     for (sums, block) in sums.iter().zip(block..) {
-                        for filter in (block * BLOCK..to.filters().min((block + 1) * BLOCK)).step_by(T::AT_ONCE) {
+                        for filter in (block * BLOCK..to.filters().min((block + 1) * BLOCK)).step_by(T::Vector::FILTERS)
+                        {
                             // SAFETY: the panel was checked: every filter has a start, and every position of it a place.
                             unsafe { to.take(sums, start.as_ptr(), filter, place) };
                         }

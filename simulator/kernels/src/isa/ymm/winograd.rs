@@ -6,86 +6,69 @@
 #![allow(clippy::needless_range_loop)]
 
 use std::arch::x86_64::*;
-use std::array;
 use std::ops::Range;
 
 use super::super::methods::by_line;
-use super::super::winograd::tiles::{Convolution, Place, Sums, To};
-use super::super::winograd::{ACROSS, FACTORS, SHIFT, SIDE, back};
+use super::super::winograd::tiles::{Convolution, Place, Raw, Sums, To, Vector, outputs};
+use super::super::winograd::{SHIFT, SIDE};
 use super::super::{BLOCK, End};
 use super::ends::{Eight, Line, Sloping};
 
 /// Filters of a register.
-const EIGHT: usize = BLOCK / 2;
+const EIGHT: usize = __m256i::FILTERS;
 
-/// Outputs of eight filters of a tile, by row: what `ended` makes of four columns.
-///
-/// # Safety
-/// The machine has AVX2 and FMA. Eight values follow at `start + filter`.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn outputs<T: Copy>(
-    sums: &Sums,
-    (start, filter): (*const i32, usize),
-    nothing: T,
-    ended: impl Fn([__m256i; SIDE]) -> T,
-) -> [T; SIDE] {
-    let back = |m: [__m256i; ACROSS]| {
-        let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
-        back(m, add, sub, |a| _mm256_slli_epi32::<1>(a))
-    };
-    let half = filter % BLOCK;
-    let mut along = [[_mm256_setzero_si256(); ACROSS]; SIDE];
-    for c in 0..ACROSS {
-        // SAFETY: eight values follow half of a block.
-        let load = |r: usize| unsafe { _mm256_loadu_si256(sums[r * ACROSS + c].as_ptr().add(half).cast()) };
-        let y = back(array::from_fn(load));
-        for r in 0..SIDE {
-            along[r][c] = y[r];
-        }
+// SAFETY: instructions of registers; loads and stores ask for no alignment.
+unsafe impl Vector for __m256i {
+    const FILTERS: usize = BLOCK / 2;
+
+    #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_si256(from.cast()) }
     }
-    // SAFETY: the caller's promise.
-    let start = unsafe { _mm256_loadu_si256(start.add(filter).cast()) };
-    let mut rows = [nothing; SIDE];
-    for r in 0..SIDE {
-        let mut y = back(along[r]);
-        for c in 0..SIDE {
-            let scaled = _mm256_mullo_epi32(y[c], _mm256_set1_epi32(FACTORS[r][c]));
-            y[c] = _mm256_add_epi32(_mm256_srai_epi32::<SHIFT>(scaled), start);
-        }
-        rows[r] = ended(y);
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut i32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_si256(to.cast(), self) }
     }
-    rows
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_add_epi32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_sub_epi32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn twice(self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_slli_epi32::<1>(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(self, factor: i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_srai_epi32::<SHIFT>(_mm256_mullo_epi32(self, _mm256_set1_epi32(factor))) }
+    }
 }
 
-/// Sums of some blocks, of which the first begins with filter `first`.
-struct Raw<'a> {
-    out: &'a mut [i32],
-    step: usize,
-    first: usize,
-}
+impl To for Raw<'_, __m256i> {
+    type Vector = __m256i;
 
-impl To for Raw<'_> {
-    const AT_ONCE: usize = EIGHT;
-
-    /// Blocks are whole.
     fn filters(&self) -> usize {
-        self.first + self.step
+        self.filters()
     }
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn take(&mut self, sums: &Sums, start: *const i32, filter: usize, place: Place) {
-        // SAFETY: the caller's promise: there are places for whole blocks.
-        unsafe {
-            let rows = outputs(sums, (start, filter), [_mm256_setzero_si256(); SIDE], |sums| sums);
-            for (r, sums) in rows.iter().enumerate().take(place.rows) {
-                let position = place.first + r * place.across;
-                for (c, &sums) in sums.iter().enumerate().take(place.columns) {
-                    let out = self.out.as_mut_ptr().add((position + c) * self.step + filter - self.first);
-                    _mm256_storeu_si256(out.cast(), sums);
-                }
-            }
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.rows(sums, start, filter, place) }
     }
 }
 
@@ -97,7 +80,7 @@ struct Ended<'a, S: Eight> {
 }
 
 impl<S: Eight> To for Ended<'_, S> {
-    const AT_ONCE: usize = EIGHT;
+    type Vector = __m256i;
 
     fn filters(&self) -> usize {
         self.filters
@@ -111,7 +94,7 @@ impl<S: Eight> To for Ended<'_, S> {
         // SAFETY: the caller's promise; an end has whole blocks.
         let rows = unsafe {
             let rule = S::of(self.end, filter);
-            outputs(sums, (start, filter), _mm256_setzero_si256(), |mut sums| {
+            outputs(sums, (start, filter), _mm256_setzero_si256(), |mut sums: [__m256i; SIDE]| {
                 for c in 0..SIDE {
                     sums[c] = rule.ended(sums[c]);
                 }
@@ -158,7 +141,7 @@ fn bytes_of_four(y: [__m256i; SIDE], signed: bool, ceiling: __m256i) -> __m256i 
 /// As [`Convolution::to`].
 pub unsafe fn sums(convolution: &Convolution<'_>, blocks: Range<usize>, out: &mut [i32], step: usize) {
     // SAFETY: the caller's promise.
-    unsafe { convolution.to(blocks.clone(), &mut Raw { out, step, first: blocks.start * BLOCK }) }
+    unsafe { convolution.to(blocks.clone(), &mut Raw::<__m256i>::new(out, step, blocks.start * BLOCK)) }
 }
 
 /// Outputs of all filters, as [`Kernels::ended`](super::super::Kernels::ended) makes them.
