@@ -5,7 +5,7 @@ use crate::Aligned;
 use crate::finish::LUT_ENTRIES;
 
 /// `(clamp(sum, low, high) * m + add) >> k`, by filter, in 32 bits, saturating to a byte: bias, saturation, activation, scale
-/// and rounding in one. All vectors have one length, a multiple of [`BLOCK`].
+/// and rounding in one. All vectors have one length, a multiple of [`BLOCK`](super::BLOCK).
 #[derive(Clone, Debug, Default)]
 pub struct Affine {
     /// Sums below give what this one gives.
