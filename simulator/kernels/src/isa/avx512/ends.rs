@@ -328,7 +328,7 @@ impl WideSixteen {
     /// `at` and the fifteen behind are places of `end`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn of(end: &Wide, at: usize) -> Self {
+    pub unsafe fn of(end: &Wide, at: usize) -> Self {
         // SAFETY: the caller's promise; all vectors of an ending have one length.
         let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
         let parted = |v: &[i64]| {
@@ -356,7 +356,7 @@ impl WideSixteen {
     /// Sums to integers that fit bytes.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn ended(&self, sums: __m512i) -> __m512i {
+    pub fn ended(&self, sums: __m512i) -> __m512i {
         let held = _mm512_min_epi32(_mm512_max_epi32(sums, self.low), self.high);
         let scaled = |sums: __m512i, i: usize| {
             _mm512_srav_epi64(_mm512_add_epi64(_mm512_mul_epi32(sums, self.m[i]), self.add[i]), self.k[i])
@@ -392,96 +392,10 @@ pub unsafe fn wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>,
     }
 }
 
-/// How the sums of a block of filters end, a few positions at a time.
-pub trait Block {
-    /// The parameters of all filters.
-    type End;
-
-    /// Of the block that begins with filter `at` of so many.
-    ///
-    /// # Safety
-    /// The machine has AVX-512 VNNI; `at` and the fifteen behind are places of `end`.
-    unsafe fn of(end: &Self::End, at: usize, filters: usize) -> Self;
-
-    /// Up to four positions, whose sums lie one behind the other and whose outputs are `step` apart.
-    ///
-    /// # Safety
-    /// The machine has AVX-512 VNNI; every position has its sums, and outputs for the filters that there are.
-    unsafe fn end(&self, sums: *const i32, positions: usize, out: *mut u8, step: usize);
-}
-
 /// Which filters there are of the block that begins with `at`.
 pub fn lanes(at: usize, filters: usize) -> __mmask16 {
     match filters - at {
         lanes @ ..BLOCK => (1 << lanes) - 1,
         _ => __mmask16::MAX,
-    }
-}
-
-/// Ends of a block that become bytes by saturation.
-pub struct Narrow<S> {
-    end: S,
-    lanes: __mmask16,
-}
-
-impl<S: Sixteen> Block for Narrow<S> {
-    type End = S::End;
-
-    #[inline(always)]
-    unsafe fn of(end: &S::End, at: usize, filters: usize) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Self { end: S::of(end, at), lanes: lanes(at, filters) } }
-    }
-
-    #[inline(always)]
-    unsafe fn end(&self, sums: *const i32, positions: usize, out: *mut u8, step: usize) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let ended = |i: usize| self.end.ended(_mm512_loadu_si512(sums.add(i * BLOCK).cast()));
-            if positions < 4 {
-                for i in 0..positions {
-                    _mm_mask_storeu_epi8(
-                        out.add(i * step).cast(),
-                        self.lanes,
-                        sixteen_bytes(ended(i), S::SIGNED, self.end.ceiling()),
-                    );
-                }
-                return;
-            }
-            let y = bytes([ended(0), ended(1), ended(2), ended(3)], S::SIGNED, self.end.ceiling());
-            if self.lanes == __mmask16::MAX {
-                return store_four(y, out, step);
-            }
-            for (i, y) in quarters(y).into_iter().enumerate() {
-                _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, y);
-            }
-        }
-    }
-}
-
-/// [`Wide`] ends of a block.
-pub struct Long {
-    end: WideSixteen,
-    lanes: __mmask16,
-}
-
-impl Block for Long {
-    type End = Wide;
-
-    #[inline(always)]
-    unsafe fn of(end: &Wide, at: usize, filters: usize) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Self { end: WideSixteen::of(end, at), lanes: lanes(at, filters) } }
-    }
-
-    #[inline(always)]
-    unsafe fn end(&self, sums: *const i32, positions: usize, out: *mut u8, step: usize) {
-        for i in 0..positions {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let y = self.end.ended(_mm512_loadu_si512(sums.add(i * BLOCK).cast()));
-                _mm_mask_storeu_epi8(out.add(i * step).cast(), self.lanes, _mm512_cvtepi32_epi8(y));
-            }
-        }
     }
 }

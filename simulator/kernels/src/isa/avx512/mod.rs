@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // Instruction set intrinsics; every block says why it is sound.
 
 mod ahead;
+mod blocks;
 mod columns;
 mod depthwise;
 mod ended;
@@ -19,9 +20,10 @@ use super::methods::{kernels, loops_with};
 use super::tile::{self, Lanes, Shape, Tiles};
 use super::winograd::tiles::Convolution;
 pub(super) use ahead::ask;
+pub(super) use blocks::{Block, Long, Narrow};
 use columns::depthwise_columns;
 use depthwise::{depthwise, depthwise_of, depthwise_sums};
-pub(super) use ends::{Block, Line, Long, Narrow, Sloping, affine, slope, wide};
+pub(super) use ends::{Line, Sloping, affine, slope, wide};
 use merge::add;
 use winograd::SQUARES;
 
