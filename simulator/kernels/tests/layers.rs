@@ -178,18 +178,20 @@ prop_compose! {
         usual in prop::option::weighted(0.7, 12i8..=16),
         flags in any::<(bool, bool)>(),
         input_bits in prop::sample::select(&[4u8, 7, 8][..]),
+        pool in prop_oneof![3 => Just(Pool::None), 1 => pools()],
         seed: u64,
     ) -> Case {
         let (signed, extreme) = flags;
         let size = [16, 16];
+        let whole = naive::output_size(&pool, size);
         let spec = LayerSpec {
             kind: Kind::Standard,
             geometry: Geometry { input: [size[0], size[1], channels], kernel: [1; 2], stride: [1; 2], pad: [0; 2], conv: size },
             input_bits,
             input_signed: signed,
             pad_value: Vec::new(),
-            pool: Pool::None,
-            tile: Tile { rows: 0..size[0], columns: 0..size[1], filters: 0..channels },
+            pool,
+            tile: Tile { rows: 0..whole[0], columns: 0..whole[1], filters: 0..channels },
             finish: naive::plain(finish.1),
         };
         let mut case = Values::new(seed, extreme).case(spec, 8, 1, finish);
