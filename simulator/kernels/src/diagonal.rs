@@ -28,10 +28,11 @@ pub(crate) fn rule(weights: &[i8], inputs: Inputs, finisher: &Finisher) -> Optio
     let inverted = if !inputs.signed && inputs.largest > i8::MAX.into() { 0x80 } else { 0 };
     let least = if inputs.signed { -inputs.largest } else { 0 };
     let most = if inputs.signed { inputs.largest - 1 } else { inputs.largest };
+    let bounds = finisher.byte_bounds();
     let byte = |x: i64| (x as u8 ^ inverted).cast_signed();
     let curve = |(filter, &w): (usize, &i8)| Curve {
         points: (least..=most).map(|x| (byte(x), finisher.whole(x as i32 * i32::from(w), filter))).collect(),
-        bounds: finisher.byte_bounds(),
+        bounds,
         slope: f64::from(w) * f64::from(scale.m[filter]) * f64::from(-scale.k[filter]).exp2(),
     };
     let curves: Vec<_> = weights.iter().enumerate().map(curve).collect();
@@ -39,8 +40,8 @@ pub(crate) fn rule(weights: &[i8], inputs: Inputs, finisher: &Finisher) -> Optio
     let (k, lines) = (0..=MOST).rev().find_map(lines)?;
     let period = weights.len() * AT_ONCE.div_ceil(weights.len().max(1));
     let each = |get: fn(&(i16, i16)) -> i16| lines.iter().cycle().take(period).map(get).collect();
-    let (low, high) = finisher.byte_bounds();
-    Some(Bytewise { inverted, a: each(|l| l.0), b: each(|l| l.1), k, low: low as i16, high: high as i16 })
+    let (low, high) = (bounds.0 as i16, bounds.1 as i16);
+    Some(Bytewise { inverted, a: each(|l| l.0), b: each(|l| l.1), k, low, high })
 }
 
 /// What a channel makes of bytes.
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
     use crate::{Activation, Arithmetic, Finish, Scale};
 
-    /// Scales as converted networks have them, and what no line is.
+    /// Scales as converted networks have them.
     #[test]
     fn usual_scales_have_rules() {
         let mut none = 0;

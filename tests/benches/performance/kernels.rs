@@ -85,7 +85,8 @@ pub fn measure() {
         &format!(
             "One thread, 8-bit inputs and weights, whole layers: padding, sums, bias, ReLU, scaling, saturation. The roof \
              is what `{}` does from registers to registers, measured in turns with the layers. No layer can be \
-             faster but convolutions of 3x3 that move by one, which take a quarter of the products (of 16 bits, which cost twice as much). \
+             faster but convolutions of 3x3 that move by one, which take a quarter of the products (of 16 bits, which cost \
+             twice as much). \
              All sets give the same bytes, which is checked before.",
             first.name()
         ),

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use crate::support::float_nets::Net;
-use crate::support::networks::{convert, float_outputs, run, same_integers, sqnr};
 use akida_converter::onnx::{Attribute, Graph, Tensor};
 use akida_converter::quantize::{InputType, QuantizeOptions};
 use akida_simulator::Model as BoardModel;
+
+use crate::support::float_nets::Net;
+use crate::support::networks::{convert, float_outputs, run, same_integers, sqnr};
 
 /// How a case ends.
 enum Expect {

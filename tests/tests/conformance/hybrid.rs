@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::support::float_nets::Net;
-use crate::support::networks::{convert, float_outputs, run, same_integers, sqnr};
 use akida_converter::import::{ImportOptions, import_network};
 use akida_converter::onnx::{self, Attribute, Graph, Tensor};
 use akida_converter::quantize::QuantizeOptions;
@@ -13,6 +11,9 @@ use akida_runtime::mapping::MapOptions;
 use akida_runtime::session::SessionOptions;
 use akida_simulator::Model as BoardModel;
 use akida_tests::conformance::Case;
+
+use crate::support::float_nets::Net;
+use crate::support::networks::{convert, float_outputs, open, run, same_integers, sqnr};
 
 const BOARDS: [BoardModel; 2] = [BoardModel::Akida2SixNodes, BoardModel::Akida2TwoNodes];
 
@@ -231,7 +232,7 @@ fn parts_take_turns_on_one_board() {
     let graph = build(row, 3);
     let network = convert(&graph, Net::samples(&row.input, 12, 5).view(), &QuantizeOptions::default());
     let network = Arc::new(network.expect("a network"));
-    let mut session = crate::support::networks::open(BOARDS[0], &network, &SessionOptions::default());
+    let mut session = open(BOARDS[0], &network, &SessionOptions::default());
     let inputs = Net::samples(&row.input, 5, 9);
     let mut infer = |batch: ndarray::ArrayViewD<'_, f32>| {
         session

@@ -17,7 +17,7 @@ fn target(board: Model) -> akida_runtime::model::Target {
 
 /// Of so many accesses one is lost: each of them takes a board and, where it is noticed by time, a time-out. `tests/nightly` loses all.
 fn step() -> u64 {
-    std::env::var("AKIDA_LOST_STEP").ok().and_then(|n| n.parse().ok()).unwrap_or(41)
+    std::env::var("AKIDA_LOST_STEP").ok().and_then(|n| n.parse().ok()).unwrap_or(17)
 }
 
 #[test]
@@ -38,7 +38,6 @@ fn a_job_takes_three_accesses_in_a_full_pipeline() {
 /// numbers are right or there is an error. Of the accesses every n-th is tried, from another one on for each board.
 #[test]
 fn no_single_access_is_lost_unnoticed() {
-    let mut harmless = 0;
     for (i, model) in Model::ALL.into_iter().enumerate() {
         let work = Work::small(target(model), &model.mesh()).expect("a network fits");
         let (mut at, mut right, mut errors) = (1 + i as u64, 0, 0);
@@ -56,10 +55,8 @@ fn no_single_access_is_lost_unnoticed() {
             at += step();
         }
         println!("{model}: of {at} accesses {} lost: {right} right, {errors} errors", right + errors);
-        assert!(errors > 0);
-        harmless += right;
+        assert!(errors > 0 && right > 0);
     }
-    assert!(harmless > 0);
 }
 
 /// The same of words to an NP's memory and back, on boards that take their time: what ended before must not be taken for the end

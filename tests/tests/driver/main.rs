@@ -17,5 +17,6 @@ mod refusals;
 mod session;
 mod sparse;
 mod streams;
+mod text;
 mod trace;
 mod udev;

@@ -1,7 +1,6 @@
 //! What does not belong on a board is refused before the board sees a single access: shown by its access trace.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use akida_hal::device::{Device, DeviceOptions};
 use akida_hal::mesh::{Mesh, NpAddress, Version};
@@ -15,19 +14,7 @@ use akida_runtime::session::{Session, SessionError, SessionOptions};
 use akida_simulator::{Model as BoardModel, SimBoard, SimSpec};
 use akida_tests::zoo;
 
-/// A trace that can be looked at while it is written.
-#[derive(Clone, Default)]
-struct Text(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Text {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::text::Text;
 
 /// An opened device, and what its board has seen.
 struct Watched {

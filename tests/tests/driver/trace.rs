@@ -1,7 +1,7 @@
 //! Traces of the same run on boards of different kinds are equal, access by access; of different runs they are not.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use akida_hal::board::Chip;
 use akida_hal::device::{Completion, Device, DeviceOptions};
@@ -14,19 +14,7 @@ use akida_simulator::serve::{Dma, Server};
 use akida_simulator::{Model, SimBoard, SimSpec};
 use akida_tests::generate::{self, Random};
 
-/// A file that can be looked at while it is written.
-#[derive(Clone, Default)]
-struct Text(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Text {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::text::Text;
 
 /// What `run` makes of a board.
 fn traced(board: Arc<dyn Board>, run: impl FnOnce(Arc<dyn Board>)) -> Vec<u8> {

@@ -137,6 +137,12 @@ pub(super) struct Shape<F: 'static = TileFn> {
     pub half: &'static [F],
 }
 
+/// The first shape that has no more blocks than are left, and tiles that hold so many positions, or else as many as any do.
+pub(super) fn shape_for<F>(shapes: &[Shape<F>], blocks: usize, positions: usize) -> Option<&Shape<F>> {
+    let most = shapes.iter().map(|s| s.tiles.len()).max().unwrap_or(1);
+    shapes.iter().find(|s| s.blocks <= blocks && s.tiles.len() >= positions.min(most))
+}
+
 /// The whole product. `shapes` are in falling order of blocks and end with one of one block; of those whose tiles hold
 /// all positions of a row, or else of the last ones, the widest that fits is taken.
 ///
@@ -195,11 +201,9 @@ pub(super) unsafe fn checked<F: Copy>(
     if x.count == 0 {
         return;
     }
-    let most = shapes.iter().map(|s| s.tiles.len()).max().unwrap_or(1);
     let mut block = blocks.start;
     while block < blocks.end {
-        let fits = |s: &&Shape<F>| s.blocks <= blocks.end - block && (s.tiles.len() >= x.count.min(most));
-        let Some(shape) = shapes.iter().find(fits) else { return };
+        let Some(shape) = shape_for(shapes, blocks.end - block, x.count) else { return };
         // The last block may have no more than half of its filters.
         let half = shape.blocks == 1 && w.filters <= block * BLOCK + BLOCK / 2 && !shape.half.is_empty();
         let tiles = if half { shape.half } else { shape.tiles };

@@ -182,7 +182,7 @@ unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32
     x.check(w, &blocks, start, out, out_step);
     if let Some(kernels) = x.squares(w, CHANNELS) {
         // SAFETY: the caller's promise; the panel was checked.
-        return unsafe { winograd::sums(&Convolution { products: SQUARES, kernels, x, start }, blocks, out, out_step) };
+        return unsafe { Convolution { products: SQUARES, kernels, x, start }.sums::<__m256i>(blocks, out, out_step) };
     }
     // One or two positions take as long as reading weights, of which words and pairs have more.
     let few = x.count * x.rows <= 2;

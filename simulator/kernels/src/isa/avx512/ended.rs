@@ -10,7 +10,7 @@ use super::super::tile::{Tile, sums};
 use super::super::{BLOCK, End, Packed, Panel};
 use super::Zmm;
 use super::ahead::{Ahead, LINE};
-use super::ends::{Line, Sixteen, Sloping, bytes, sixteen_bytes, store_four};
+use super::ends::{Line, Sixteen, Sloping, bytes, lanes, sixteen_bytes, store_four};
 
 /// Fewest positions for which this is worth it: of fewer, more blocks of filters are needed than registers have room for.
 const FEWEST: usize = 5;
@@ -220,10 +220,7 @@ unsafe fn some<S: Sixteen>(
     out: &mut [u8],
 ) {
     let (step, out) = (w.filters(), out.as_mut_ptr());
-    let lanes = match step - block * BLOCK {
-        lanes @ ..BLOCK => (1 << lanes) - 1,
-        _ => __mmask16::MAX,
-    };
+    let lanes = lanes(block * BLOCK, step);
     let parts = columns.len().div_ceil(tiles.len());
     let (lines, start) = (w.lines().as_ptr(), start.as_ptr());
     let each = w.runs() * w.quads();

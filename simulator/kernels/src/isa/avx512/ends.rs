@@ -375,10 +375,7 @@ impl WideSixteen {
 pub unsafe fn wide(sums: &[i32], step: usize, end: &Wide, filters: Range<usize>, out: &mut [u8], out_step: usize) {
     let positions = sums.len() / step;
     for at in (0..filters.len()).step_by(BLOCK) {
-        let mask = match filters.len() - at {
-            lanes @ ..BLOCK => (1 << lanes) - 1,
-            _ => u16::MAX,
-        };
+        let mask = lanes(at, filters.len());
         // SAFETY: vectors of an ending have whole blocks; sums and outputs of every position are inside their slices, as was
         // checked, and no lane but those of `mask` is touched.
         unsafe {

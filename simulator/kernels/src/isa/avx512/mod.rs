@@ -183,7 +183,7 @@ unsafe fn multiply(x: &Panel<'_>, w: &Packed, blocks: Range<usize>, start: &[i32
         _ if let Some(kernels) = x.squares(w, winograd::CHANNELS) => {
             x.check(w, &blocks, start, out, out_step);
             // SAFETY: the caller's promise; the panel is checked.
-            unsafe { winograd::sums(&Convolution { products: SQUARES, kernels, x: &x, start }, blocks, out, out_step) }
+            unsafe { Convolution { products: SQUARES, kernels, x: &x, start }.sums::<__m512i>(blocks, out, out_step) }
         }
         // SAFETY: the caller's promise.
         _ => unsafe { tile::multiply(SHAPES, &x, w, blocks, start, out, out_step) },

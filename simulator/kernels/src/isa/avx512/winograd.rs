@@ -6,7 +6,6 @@
 #![allow(clippy::needless_range_loop)]
 
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 use super::super::methods::by_line;
 use super::super::tile::{Shape, Tile};
@@ -132,15 +131,6 @@ impl<S: Sixteen> To for Ended<'_, S> {
             }
         }
     }
-}
-
-/// Sums of some blocks, as [`Kernels::multiply`](super::super::Kernels::multiply) makes them.
-///
-/// # Safety
-/// As [`Convolution::to`].
-pub unsafe fn sums(convolution: &Convolution<'_>, blocks: Range<usize>, out: &mut [i32], step: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { convolution.to(blocks.clone(), &mut Raw::<__m512i>::new(out, step, blocks.start * BLOCK)) }
 }
 
 /// Outputs of all filters, as [`Kernels::ended`](super::super::Kernels::ended) makes them.

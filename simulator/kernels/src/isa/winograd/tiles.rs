@@ -18,8 +18,8 @@ use crate::Aligned;
 
 /// Elements of the transformed input that are held at once, about: half of a second-level cache.
 const HELD: usize = 192 << 10;
-/// Tiles that are held at once.
-const TILES: Range<usize> = 6..19;
+/// Tiles that are held at once, at least and at most.
+const TILES: [usize; 2] = [6, 18];
 /// Blocks whose products are made at once, at most.
 const BLOCKS: usize = 4;
 
@@ -184,18 +184,14 @@ pub unsafe fn outputs<V: Vector, T: Copy>(
 /// Where sums of some blocks go.
 pub struct Raw<'a, V> {
     out: &'a mut [i32],
+    /// From a position to the next.
     step: usize,
     /// First filter of the first block.
     first: usize,
     vector: PhantomData<V>,
 }
 
-impl<'a, V: Vector> Raw<'a, V> {
-    /// Sums of two positions are `step` apart.
-    pub fn new(out: &'a mut [i32], step: usize, first: usize) -> Self {
-        Self { out, step, first, vector: PhantomData }
-    }
-
+impl<V: Vector> Raw<'_, V> {
     /// Up to the last there is a place for: blocks are whole.
     pub fn filters(&self) -> usize {
         self.first + self.step
@@ -257,6 +253,19 @@ pub struct Convolution<'a> {
 }
 
 impl Convolution<'_> {
+    /// Sums of some blocks, as [`Kernels::multiply`](super::super::Kernels::multiply) makes them.
+    ///
+    /// # Safety
+    /// As [`to`](Self::to).
+    pub unsafe fn sums<V: Vector>(&self, blocks: Range<usize>, out: &mut [i32], step: usize)
+    where
+        for<'a> Raw<'a, V>: To,
+    {
+        let first = blocks.start * BLOCK;
+        // SAFETY: the caller's promise.
+        unsafe { self.to(blocks, &mut Raw::<V> { out, step, first, vector: PhantomData }) }
+    }
+
     /// All of some blocks.
     ///
     /// # Safety
@@ -266,12 +275,12 @@ impl Convolution<'_> {
         let x = self.x;
         let across = x.count.div_ceil(SIDE);
         let tiles = x.rows.div_ceil(SIDE) * across;
-        let held = (HELD / (POINTS * x.step)).clamp(TILES.start, TILES.end - 1);
+        let held = (HELD / (POINTS * x.step)).clamp(TILES[0], TILES[1]);
         let held = tiles.div_ceil(tiles.div_ceil(held).max(1)).max(1);
         let mut places = (0..tiles).map(|tile| [tile / across * SIDE, tile % across * SIDE]);
         ROOM.with_borrow_mut(|room| {
             for first in (0..tiles).step_by(held) {
-                let mut some = [[0; 2]; TILES.end];
+                let mut some = [[0; 2]; TILES[1]];
                 let some = &mut some[..held.min(tiles - first)];
                 some.iter_mut().zip(&mut places).for_each(|(to, place)| *to = place);
                 // SAFETY: the caller's promise.
@@ -292,11 +301,9 @@ impl Convolution<'_> {
         let sums = room.sums.at_least(tiles.len() * BLOCKS);
         // SAFETY: the caller's promise.
         unsafe { transforms(x, tiles, inputs, step) };
-        let most = products.iter().map(|shape| shape.tiles.len()).max().unwrap_or(1);
         let mut block = blocks.start;
         while block < blocks.end {
-            let fits = |s: &&Shape<Product>| s.blocks <= blocks.end - block && s.tiles.len() >= tiles.len().min(most);
-            let Some(shape) = products.iter().find(fits) else { return };
+            let Some(shape) = tile::shape_for(products, blocks.end - block, tiles.len()) else { return };
             let lines = &kernels.lines[block * POINTS * kernels.pairs..][..shape.blocks * POINTS * kernels.pairs];
             let parts = tiles.len().div_ceil(shape.tiles.len());
             let (each, more) = (tiles.len() / parts, tiles.len() % parts);

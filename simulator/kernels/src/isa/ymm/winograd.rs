@@ -6,7 +6,6 @@
 #![allow(clippy::needless_range_loop)]
 
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 use super::super::methods::by_line;
 use super::super::winograd::tiles::{Convolution, Place, Raw, Sums, To, Vector, outputs};
@@ -133,15 +132,6 @@ fn bytes_of_four(y: [__m256i; SIDE], signed: bool, ceiling: __m256i) -> __m256i 
     let bytes = if signed { _mm256_packs_epi16(a, b) } else { _mm256_min_epu8(_mm256_packus_epi16(a, b), ceiling) };
     // The first four filters of all positions are in one half, the others in the other.
     _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
-}
-
-/// Sums of some blocks, as [`Kernels::multiply`](super::super::Kernels::multiply) makes them.
-///
-/// # Safety
-/// As [`Convolution::to`].
-pub unsafe fn sums(convolution: &Convolution<'_>, blocks: Range<usize>, out: &mut [i32], step: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { convolution.to(blocks.clone(), &mut Raw::<__m256i>::new(out, step, blocks.start * BLOCK)) }
 }
 
 /// Outputs of all filters, as [`Kernels::ended`](super::super::Kernels::ended) makes them.
