@@ -1,5 +1,5 @@
 //! Every fault in every phase of a board's life: what may happen, and what must hold afterwards. One table, for simulated
-//! boards in process (tests/tests/driver/faults.rs) and wherever else a board takes a fault plan.
+//! boards in process (tests/tests/faults.rs) and wherever else a board takes a fault plan.
 //!
 //! An injection opens a board, goes to the phase, arms one fault at a random occurrence, and goes through the phase. The result
 //! is right or a typed error. Then the faults are taken away and the board must work, if need be after [`Device::recover`];

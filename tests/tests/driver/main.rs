@@ -5,7 +5,6 @@ mod board_jobs;
 mod boards;
 mod device;
 mod estimates;
-mod faults;
 mod jobs;
 mod limits;
 mod limits_boards;

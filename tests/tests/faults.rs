@@ -1,4 +1,4 @@
-//! Every fault in every phase (akida_tests::faults), on all simulated boards. One test in this file: it counts the descriptors
+//! Every fault in every phase (akida_tests::faults), on all simulated boards. One test in this binary: it counts the descriptors
 //! and threads of the process.
 //!
 //! `AKIDA_FAULTS=N` injections of each pair instead of 4; tests/reliability writes docs/reliability.md with it.
