@@ -1,5 +1,5 @@
 //! Executes instructions that the processor refuses (SIGILL) in its place: those of AMX on machines with AVX-512 VNNI, and the
-//! one of AVX-VNNI on machines with AVX2. All else runs as it does elsewhere, so kernels are tested whole, slowly.
+//! two of AVX-VNNI on machines with AVX2. All else runs as it does elsewhere, so kernels are tested whole, slowly.
 #![allow(unsafe_code)] // A signal handler that changes the interrupted thread's registers.
 
 use std::arch::x86_64::__cpuid_count;
@@ -14,7 +14,7 @@ use nix::libc::{
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use super::instruction::{Address, Instruction, Operand, decode};
-use super::tiles::{Tiles, dot};
+use super::tiles::{Tiles, dot, dot_of_pairs};
 
 thread_local! {
     static TILES: RefCell<Tiles> = const { RefCell::new(Tiles::new()) };
@@ -33,7 +33,7 @@ pub fn amx() -> Option<Amx> {
     unsafe { Amx::emulated() }
 }
 
-/// The set with `vpdpbusd` of 256 bits, where the machine has all else that it needs.
+/// The set with `vpdpbusd` and `vpdpwssd` of 256 bits, where the machine has all else that it needs.
 pub fn avxvnni() -> Option<AvxVnni> {
     install();
     // SAFETY: as above.
@@ -95,7 +95,8 @@ fn address(context: &ucontext_t, at: Address, next: u64) -> *mut u8 {
 
 fn execute(context: &mut ucontext_t, instruction: Instruction, next: u64) -> Option<()> {
     match instruction {
-        Instruction::Dot(sums, x, w, long) => {
+        Instruction::Dot(sums, x, w, long) | Instruction::Pairs(sums, x, w, long) => {
+            let dot = if matches!(instruction, Instruction::Dot(..)) { dot } else { dot_of_pairs };
             let operand = |halves: &Halves, high| match w {
                 Operand::Register(w) => halves.get(w, high),
                 // SAFETY: the program's own instruction reads these bytes.
@@ -159,7 +160,7 @@ fn of_tiles(context: &ucontext_t, instruction: Instruction, next: u64) -> Option
             Some(())
         }
         Instruction::Products(c, a, b) => tiles.products(c, a, b),
-        Instruction::Dot(..) | Instruction::Broadcast(..) => None,
+        Instruction::Dot(..) | Instruction::Pairs(..) | Instruction::Broadcast(..) => None,
     })
 }
 

@@ -37,7 +37,9 @@ pub enum Instruction {
     Products(u8, u8, u8),
     /// `vpdpbusd`, VEX: sums, unsigned, signed; whether 256 bits.
     Dot(u8, u8, Operand, bool),
-    /// `vpbroadcastd` of 256 bits. Processors have it, but it is met between the products of `vpdpbusd`.
+    /// `vpdpwssd`, the same of pairs of 16 bits, both signed.
+    Pairs(u8, u8, Operand, bool),
+    /// `vpbroadcastd` of 256 bits. Processors have it, but it is met between the products of these.
     Broadcast(u8, Address),
 }
 
@@ -100,6 +102,7 @@ pub fn decode(mut byte: impl FnMut(usize) -> u8) -> Option<(Instruction, usize)>
         (0x4B, PF3, Operand::Memory(at)) if !long => Instruction::Store(reg, at),
         (0x5E, P66, Operand::Register(a)) if !long => Instruction::Products(reg, a, middle),
         (0x50, P66, operand) => Instruction::Dot(reg, middle, operand, long),
+        (0x52, P66, operand) => Instruction::Pairs(reg, middle, operand, long),
         (0x58, P66, Operand::Memory(at)) if long && middle == 0 => Instruction::Broadcast(reg, at),
         _ => return None,
     };

@@ -90,3 +90,10 @@ impl Tiles {
 pub fn dot(sum: i32, x: &[u8], w: &[u8]) -> i32 {
     x.iter().zip(w).fold(sum, |sum, (x, w)| sum.wrapping_add(i32::from(*x) * i32::from(*w as i8)))
 }
+
+/// Two products of signed 16 bits, added.
+pub fn dot_of_pairs(sum: i32, x: &[u8], w: &[u8]) -> i32 {
+    let word = |pair: &[u8; 2]| i32::from(i16::from_le_bytes(*pair));
+    let words = x.as_chunks().0.iter().zip(w.as_chunks().0);
+    words.fold(sum, |sum, (x, w)| sum.wrapping_add(word(x) * word(w)))
+}

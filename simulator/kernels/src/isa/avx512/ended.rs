@@ -14,11 +14,9 @@ use super::ends::{Line, Sixteen, Sloping, bytes, lanes, sixteen_bytes, store_fou
 
 /// Fewest positions for which this is worth it: of fewer, more blocks of filters are needed than registers have room for.
 const FEWEST: usize = 5;
-/// Positions that meet a few blocks of filters before the next do, so that their inputs stay near: of weights that a first-level cache
-/// holds beside them, and of more.
-const POSITIONS: [usize; 2] = [256, 64];
-/// Bytes of a filter's weights of which two blocks do not fit such a cache.
-const MANY: usize = 1024;
+/// Positions that meet a few blocks of filters before the next do: so few that their inputs stay in a second-level cache, so many that
+/// weights, which may come from behind it, are read seldom.
+const POSITIONS: usize = 256;
 /// Bytes of a filter's weights up to which four blocks are met at once.
 const FEW: usize = 256;
 
@@ -186,8 +184,7 @@ pub unsafe fn ended(x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out:
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn ended_by<S: Sixteen + 'static>(x: &Panel<'_>, w: &Packed, start: &[i32], end: &S::End, out: &mut [u8]) {
     let x = x.joined();
-    let at_once = POSITIONS[usize::from(w.len() > MANY)];
-    let (rows, columns) = if x.rows == 1 { (1, at_once) } else { ((at_once / x.count).max(1), x.count) };
+    let (rows, columns) = if x.rows == 1 { (1, POSITIONS) } else { ((POSITIONS / x.count).max(1), x.count) };
     for row in (0..x.rows).step_by(rows) {
         for column in (0..x.count).step_by(columns) {
             let (rows, columns) = (row..x.rows.min(row + rows), column..x.count.min(column + columns));
