@@ -180,7 +180,7 @@ fn depthwise(
         limited: positions.is_multiple_of(2),
     };
     let packed = Taps::new(&weights, filters, taps, 0).for_inputs_up_to(most);
-    let end = packed.end(filters, &affine);
+    let end = packed.end(filters, &affine, None);
     let mut expected = vec![7; len];
     scalar().depthwise(&rows, &packed, &end, &mut expected);
     for kernels in sets() {

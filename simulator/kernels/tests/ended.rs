@@ -44,8 +44,10 @@ fn others(narrow: &Affine) -> (Wide, Slope) {
         floor: each(3),
         ceiling: each(100),
     };
-    let ceiling = narrow.low.iter().map(|_| 15.0).collect();
-    (wide, Slope { a: some(&narrow.m, 0.001), b: some(&narrow.add, 0.01), ceiling })
+    // Ceilings matter where they are lower than where bytes saturate.
+    let limited = narrow.ceiling == 255;
+    let ceiling = narrow.low.iter().map(|_| if limited { 15.0 } else { 127.0 }).collect();
+    (wide, Slope { a: some(&narrow.m, 0.001), b: some(&narrow.add, 0.01), ceiling, most: 127, limited })
 }
 
 #[test]

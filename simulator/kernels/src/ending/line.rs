@@ -1,5 +1,7 @@
 //! One filter's rule as a line between two limits.
 
+use std::ops::Neg;
+
 use crate::Aligned;
 use crate::aligned::Number;
 use crate::finish::{Activation, Finisher, Scale};
@@ -190,11 +192,40 @@ pub(super) fn slope(finisher: &Finisher, largest: &[i64]) -> Option<Slope> {
         }
         made.push((a, b, ceiling));
     }
-    Some(Slope {
+    Some(slopes(&made, finisher.byte_bounds().1, true))
+}
+
+/// Lines in floating point, where this gives the same without looking: what is shifted is a fraction, which 24 bits hold wherever it is no
+/// larger than the largest output. Beyond that rounding leaves it beyond.
+pub(super) fn fractions(lines: &[Line], (least, most): (i64, i64), largest: &[i64]) -> Option<Slope> {
+    let exact = |value: i64| value as f32 as i64 == value;
+    let fits = |line: &Line, largest: i64| {
+        let room = line.k <= 24 && EXACT >> line.k > line.ceiling.into();
+        let numbers = line.m >= 0 && exact(line.m.into()) && exact(line.add) && largest < EXACT;
+        room && numbers && (line.product(-largest as i32) >> line.k).clamp(least, most) == line.floor.into()
+    };
+    if least != 0 || !lines.iter().zip(largest).all(|(line, &largest)| fits(line, largest)) {
+        return None;
+    }
+    let limited = |(line, &largest): (&Line, &i64)| {
+        let farthest = line.product(largest as i32) >> line.k;
+        i32::try_from(farthest).is_err() || farthest.min(most) != line.ceiling.into()
+    };
+    let fraction = |value: i64, k: u8| value as f32 * f32::from(k).neg().exp2();
+    let made: Vec<_> =
+        lines.iter().map(|l| (fraction(l.m.into(), l.k), fraction(l.add, l.k), l.ceiling as f32)).collect();
+    Some(slopes(&made, most, lines.iter().zip(largest).any(limited)))
+}
+
+/// Factors, sums and ceilings, by filter.
+fn slopes(made: &[(f32, f32, f32)], most: i64, limited: bool) -> Slope {
+    Slope {
         a: whole_blocks(made.iter().map(|made| made.0)),
         b: whole_blocks(made.iter().map(|made| made.1)),
         ceiling: whole_blocks(made.iter().map(|made| made.2)),
-    })
+        most: most.clamp(0, u8::MAX.into()) as u8,
+        limited,
+    }
 }
 
 /// Every filter's value.

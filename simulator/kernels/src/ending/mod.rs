@@ -5,7 +5,8 @@
 //! happen outside them, and between them is one line: `(sum * m + bias * m + half) >> k`. Both limits are looked for with
 //! the exact rule among the sums that weights and inputs can make, and the line is compared with it at both. Equal steps are a line too, whose slope is a fraction: it is
 //! compared with the rule before and behind each step, between which nothing changes. There floating point does too, with less work
-//! than integers, since no sum needs a limit and one multiplication is enough for any size of steps. A look-up table has a line before it,
+//! than integers, since no sum needs a limit and one multiplication is enough for any size of steps. So it does for scales whose shift is
+//! so small that 24 bits hold all of a result that becomes an output of its own. A look-up table has a line before it,
 //! to the place that is looked at, and one behind.
 
 mod line;
@@ -13,7 +14,7 @@ mod lookup;
 
 use std::ops::Range;
 
-use line::{Line, affine, limits, line, slope, step_line, wide};
+use line::{Line, affine, fractions, limits, line, slope, step_line, wide};
 
 use crate::finish::{Activation, Finish, Finisher};
 use crate::isa::{Affine, End, Kernels, Slope, Wide};
@@ -68,12 +69,16 @@ impl Ending {
                 _ => None,
             }
         };
-        let narrow = lines(false).map(|lines| affine(&lines, bounds, largest));
-        let fast = if let Some(slope) = slope(&finisher, largest) {
+        let narrow = lines(false);
+        let long = if narrow.is_none() { lines(true) } else { None };
+        let whole = narrow.as_ref().or(long.as_ref());
+        let floats = slope(&finisher, largest).or_else(|| fractions(whole?, bounds, largest));
+        let narrow = narrow.map(|lines| affine(&lines, bounds, largest));
+        let fast = if let Some(slope) = floats {
             Fast::Slope(slope, narrow)
         } else if let Some(affine) = narrow {
             Fast::Affine(affine)
-        } else if let Some(lines) = lines(true) {
+        } else if let Some(lines) = long {
             Fast::Wide(wide(&lines))
         } else if let Some(lookup) = lookup::prepare(&finisher, largest) {
             Fast::Lookup(lookup)
@@ -103,6 +108,11 @@ impl Ending {
             Fast::Affine(affine) | Fast::Slope(_, Some(affine)) => Some(affine),
             _ => None,
         }
+    }
+
+    /// The end in floating point.
+    pub(crate) fn slope(&self) -> Option<&Slope> {
+        if let Fast::Slope(slope, _) = &self.fast { Some(slope) } else { None }
     }
 
     /// Positions with all filters each, from sums of products to output elements.

@@ -182,3 +182,17 @@ macro_rules! by_line {
     };
 }
 pub(super) use by_line;
+
+/// An expression in which a name stands for the `Sloping` of a [`Slope`](super::Slope): by whether ceilings matter.
+macro_rules! by_slope {
+    ($end:expr, $rule:ident => $run:expr) => {
+        if $end.limited {
+            type $rule = Sloping<true>;
+            $run
+        } else {
+            type $rule = Sloping<false>;
+            $run
+        }
+    };
+}
+pub(super) use by_slope;

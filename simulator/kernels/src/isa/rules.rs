@@ -27,7 +27,7 @@ pub struct Affine {
 }
 
 /// `min(sum * a + b, ceiling)`, by filter, in floating point of 32 bits that is rounded once, without its fraction, saturating to an
-/// unsigned byte. For steps, of which there are few: at each of them the result is looked at when a layer is prepared.
+/// unsigned byte.
 #[derive(Clone, Debug, Default)]
 pub struct Slope {
     /// Factor.
@@ -36,6 +36,10 @@ pub struct Slope {
     pub b: Aligned<f32>,
     /// Largest result.
     pub ceiling: Aligned<f32>,
+    /// The largest of all.
+    pub most: u8,
+    /// Whether any result exceeds its own where bytes saturate at the largest of all, or 32 bits.
+    pub limited: bool,
 }
 
 /// The same as [`Affine`] in 64 bits, and the result between two limits, for scales and steps that 32 do not hold. Shifted products fit

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use super::Affine;
 use super::pack::Line;
+use super::{Affine, Slope};
 use crate::Aligned;
 
 /// Elements of a chunk: a register of bytes on the widest machine.
@@ -58,6 +58,8 @@ pub struct TapsEnd {
     pub(super) lanes: Affine,
     /// What is added to products of sums that begin with 0, in the same order; only where nothing limits sums.
     pub(super) begun: Aligned<i32>,
+    /// The same in floating point, in the same order, of sums that begin with 0 anyway.
+    pub(super) floats: Option<Slope>,
 }
 
 impl TapsEnd {
@@ -117,8 +119,9 @@ impl Taps {
         self.period
     }
 
-    /// The end of a layer of so many filters, for [`Kernels::depthwise`](super::Kernels::depthwise).
-    pub fn end(&self, filters: usize, affine: &Affine) -> TapsEnd {
+    /// The end of a layer of so many filters, for [`Kernels::depthwise`](super::Kernels::depthwise), and the same in floating point where
+    /// there is one.
+    pub fn end(&self, filters: usize, affine: &Affine, slope: Option<&Slope>) -> TapsEnd {
         let ordered = |place: fn(usize) -> usize| {
             let order = |by_filter: &[i32]| (0..self.period).map(|i| by_filter[place(i) % filters]).collect();
             Affine {
@@ -136,7 +139,15 @@ impl Taps {
         // (start + sum) * m + add = sum * m + (start * m + add), also where 32 bits wrap.
         let begun = self.lanes.iter().zip(lanes.m.iter().zip(lanes.add.iter()));
         let begun = begun.map(|(start, (m, add))| start.wrapping_mul(*m).wrapping_add(*add)).collect();
-        TapsEnd { plain: ordered(|i| i), lanes, begun }
+        let floats = |by_filter: &[f32]| (0..self.period).map(|i| by_filter[element(i) % filters]).collect();
+        let floats = slope.filter(|_| self.start.iter().all(|&start| start == 0)).map(|slope| Slope {
+            a: floats(&slope.a),
+            b: floats(&slope.b),
+            ceiling: floats(&slope.ceiling),
+            most: slope.most,
+            limited: slope.limited,
+        });
+        TapsEnd { plain: ordered(|i| i), lanes, begun, floats }
     }
 
     /// (tap, element).

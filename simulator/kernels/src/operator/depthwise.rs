@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::Context;
 use crate::Geometry;
-use crate::isa::{Affine, CHUNK, Columns, Taps, TapsEnd};
+use crate::ending::Ending;
+use crate::isa::{CHUNK, Columns, Taps, TapsEnd};
 use crate::planes::{Planar, Planes};
 
 #[derive(Clone, Debug)]
@@ -78,9 +79,9 @@ impl Depthwise {
         self.filters.len()
     }
 
-    /// Ends its sums with this from now on.
-    pub(super) fn end_with(&mut self, affine: &Affine) {
-        self.end = Some(self.taps.end(self.filters.len(), affine));
+    /// Ends its sums with this from now on, if it is one line for each filter.
+    pub(super) fn end_with(&mut self, ending: &Ending) {
+        self.end = ending.affine().map(|affine| self.taps.end(self.filters.len(), affine, ending.slope()));
     }
 
     /// How rows get ready; `ended` says whether nothing but outputs is asked for.

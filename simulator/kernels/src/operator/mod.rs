@@ -164,8 +164,8 @@ impl Operator {
 
     /// What follows the sums. Some make it part of their own.
     pub(crate) fn end_with(&mut self, ending: &Ending) {
-        if let (Operator::Depthwise(depthwise), Some(affine)) = (self, ending.affine()) {
-            depthwise.end_with(affine);
+        if let Operator::Depthwise(depthwise) = self {
+            depthwise.end_with(ending);
         }
     }
 

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::slice::Iter;
 
 use super::super::avx512::{Block, Line, Long, Narrow, Sloping};
-use super::super::methods::by_line;
+use super::super::methods::{by_line, by_slope};
 use super::super::{BLOCK, End, Packed, Panel};
 use super::parts;
 use super::places::{Places, Stretch, Stretches};
@@ -277,7 +277,7 @@ pub unsafe fn ended(panel: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, 
     unsafe {
         match end {
             End::Affine(end) => by_line!(end, Rule => either::<Narrow<Rule>>(panel, w, start, end, out)),
-            End::Slope(end) => either::<Narrow<Sloping>>(panel, w, start, end, out),
+            End::Slope(end) => by_slope!(end, Rule => either::<Narrow<Rule>>(panel, w, start, end, out)),
             End::Wide(end) => either::<Long>(panel, w, start, end, out),
         }
     }

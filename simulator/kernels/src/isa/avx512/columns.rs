@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use super::super::{CHUNK, Columns, Taps, TapsEnd};
 use super::ahead::Ahead;
-use super::depthwise::{Ends, Kernel, Sums, add, begin, shuffled};
+use super::depthwise::{Ends, FLOAT, FLOAT_LIMITED, FREE, Kernel, LIMITED, Sums, add, begin, by_how, how, shuffled};
 use super::ends::packed;
 
 /// Goes from column to column of a chunk of filters.
@@ -66,16 +66,10 @@ impl Cursor {
 pub unsafe fn depthwise_columns<const N: usize>(x: &Columns<'_>, w: [&Taps; N], end: &TapsEnd, out: [&mut [u8]; N]) {
     // SAFETY: the caller's promise.
     unsafe {
-        match (x.stride, end.lanes.limited, end.lanes.signed) {
-            (2, false, false) => columns::<N, 2, false, false>(x, w, end, out),
-            (2, false, true) => columns::<N, 2, false, true>(x, w, end, out),
-            (2, true, false) => columns::<N, 2, true, false>(x, w, end, out),
-            (2, true, true) => columns::<N, 2, true, true>(x, w, end, out),
-            (_, false, false) => columns::<N, 1, false, false>(x, w, end, out),
-            (_, false, true) => columns::<N, 1, false, true>(x, w, end, out),
-            (_, true, false) => columns::<N, 1, true, false>(x, w, end, out),
-            (_, true, true) => columns::<N, 1, true, true>(x, w, end, out),
-        }
+        by_how!(end, HOW, SIGNED => match x.stride {
+            2 => columns::<N, 2, HOW, SIGNED>(x, w, end, out),
+            _ => columns::<N, 1, HOW, SIGNED>(x, w, end, out),
+        })
     }
 }
 
@@ -84,14 +78,14 @@ pub unsafe fn depthwise_columns<const N: usize>(x: &Columns<'_>, w: [&Taps; N], 
 /// # Safety
 /// As [`depthwise_columns`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn columns<const N: usize, const STRIDE: usize, const LIMITED: bool, const SIGNED: bool>(
+unsafe fn columns<const N: usize, const STRIDE: usize, const HOW: u8, const SIGNED: bool>(
     x: &Columns<'_>,
     w: [&Taps; N],
     end: &TapsEnd,
     out: [&mut [u8]; N],
 ) {
     let (period, len) = (w[0].period(), out[0].len());
-    let (w, ends, out) = (w.map(Kernel::of), Ends::of::<LIMITED>(end), out.map(|out| out.as_mut_ptr()));
+    let (w, ends, out) = (w.map(Kernel::of), Ends::of(end), out.map(|out| out.as_mut_ptr()));
     let mut ahead = Ahead::new(x.next.as_ptr(), x.next.len(), len / CHUNK / 2);
     for place in (0..period).step_by(CHUNK) {
         let lines = place / CHUNK * 3 * 4;
@@ -102,7 +96,7 @@ unsafe fn columns<const N: usize, const STRIDE: usize, const LIMITED: bool, cons
             let mut second = if STRIDE == 1 { column.next() } else { first };
             let mut at = place;
             while at + period < len {
-                let mut sums: Sums<2, N> = begin::<2, N, LIMITED>(&w, place);
+                let mut sums: Sums<2, N> = begin::<2, N, HOW>(&w, place);
                 if STRIDE == 1 {
                     add(&mut sums, [&first, &second], &w, lines);
                     let third = column.next();
@@ -117,7 +111,7 @@ unsafe fn columns<const N: usize, const STRIDE: usize, const LIMITED: bool, cons
                     first = column.next();
                     add(&mut sums, [&b, &first], &w, lines + 8);
                 }
-                ends.chunk::<2, N, LIMITED>(&mut sums, place);
+                ends.chunk::<2, N, HOW>(&mut sums, place);
                 for p in 0..2 {
                     for n in 0..N {
                         let bytes = packed(sums[p][n], SIGNED, ends.ceiling);
@@ -128,14 +122,14 @@ unsafe fn columns<const N: usize, const STRIDE: usize, const LIMITED: bool, cons
                 at += 2 * period;
             }
             if at < len {
-                let mut sums: Sums<1, N> = begin::<1, N, LIMITED>(&w, place);
+                let mut sums: Sums<1, N> = begin::<1, N, HOW>(&w, place);
                 add(&mut sums, [&first], &w, lines);
                 if STRIDE == 2 {
                     second = column.next();
                 }
                 add(&mut sums, [&second], &w, lines + 4);
                 add(&mut sums, [&column.next()], &w, lines + 8);
-                ends.chunk::<1, N, LIMITED>(&mut sums, place);
+                ends.chunk::<1, N, HOW>(&mut sums, place);
                 for n in 0..N {
                     _mm512_storeu_si512(out[n].add(at).cast(), packed(sums[0][n], SIGNED, ends.ceiling));
                 }

@@ -38,8 +38,41 @@ pub unsafe fn shuffled(rows: [*const u8; 4], at: usize) -> [__m512i; 4] {
     }
 }
 
-/// What an [`Affine`](super::super::Affine) end has, found once: stores of bytes might change where vectors are, for all that a compiler
-/// knows. The rule is that of [`Line`](super::ends::Line); layers that move by one took 4 to 10 % longer with one made from these.
+/// How sums end: by a line, which may hold them between limits, or in floating point, which may hold results below ceilings.
+pub const FREE: u8 = 0;
+pub const LIMITED: u8 = 1;
+pub const FLOAT: u8 = 2;
+pub const FLOAT_LIMITED: u8 = 3;
+
+/// What of these it is, and whether bytes are signed.
+pub fn how(end: &TapsEnd) -> (u8, bool) {
+    match (&end.floats, end.lanes.limited) {
+        (Some(floats), _) => (if floats.limited { FLOAT_LIMITED } else { FLOAT }, false),
+        (None, limited) => (if limited { LIMITED } else { FREE }, end.lanes.signed),
+    }
+}
+
+/// An expression in which two names stand for what [`how`] says.
+macro_rules! by_how {
+    ($end:expr, $how:ident, $signed:ident => $run:expr) => {
+        by_how!($end, $how, $signed => $run; FREE false, FREE true, LIMITED false, LIMITED true, FLOAT false, FLOAT_LIMITED false)
+    };
+    ($end:expr, $how:ident, $signed:ident => $run:expr; $($case:ident $sign:literal),*) => {
+        match how($end) {
+            $(($case, $sign) => {
+                const $how: u8 = $case;
+                const $signed: bool = $sign;
+                $run
+            })*
+            other => unreachable!("no such end: {other:?}"),
+        }
+    };
+}
+pub(super) use by_how;
+
+/// What an end has, found once: stores of bytes might change where vectors are, for all that a compiler
+/// knows. Rules are those of [`Line`](super::ends::Line) and [`Sloping`](super::ends::Sloping), whose factors, sums and ceilings are in `m`,
+/// `add` and `high`; layers that move by one took 4 to 10 % longer with one made from these.
 #[derive(Clone, Copy)]
 pub struct Ends {
     low: *const i32,
@@ -50,17 +83,27 @@ pub struct Ends {
     pub ceiling: __m512i,
 }
 
+/// Where a vector of floats is, as one of integers.
+fn floats(of: &[f32]) -> *const i32 {
+    of.as_ptr().cast()
+}
+
 impl Ends {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub fn of<const LIMITED: bool>(end: &TapsEnd) -> Self {
+    pub fn of(end: &TapsEnd) -> Self {
         let lanes = &end.lanes;
+        let (low, k) = (lanes.low.as_ptr(), lanes.k.as_ptr());
+        if let Some(slope) = &end.floats {
+            let ceiling = _mm512_set1_epi8(slope.most.cast_signed());
+            return Self { low, high: floats(&slope.ceiling), m: floats(&slope.a), add: floats(&slope.b), k, ceiling };
+        }
         Self {
-            low: lanes.low.as_ptr(),
+            low,
             high: lanes.high.as_ptr(),
             m: lanes.m.as_ptr(),
-            add: if LIMITED { lanes.add.as_ptr() } else { end.begun.as_ptr() },
-            k: lanes.k.as_ptr(),
+            add: if lanes.limited { lanes.add.as_ptr() } else { end.begun.as_ptr() },
+            k,
             ceiling: _mm512_set1_epi8(lanes.ceiling.cast_signed()),
         }
     }
@@ -71,22 +114,31 @@ impl Ends {
     /// The machine has AVX-512 VNNI; the chunk at `place` has an end.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub unsafe fn chunk<const P: usize, const N: usize, const LIMITED: bool>(
-        self,
-        sums: &mut Sums<P, N>,
-        place: usize,
-    ) {
+    pub unsafe fn chunk<const P: usize, const N: usize, const HOW: u8>(self, sums: &mut Sums<P, N>, place: usize) {
         for j in 0..4 {
             // SAFETY: the caller's promise.
             unsafe {
                 let at = place + j * BLOCK;
                 let m = _mm512_load_si512(self.m.add(at).cast());
                 let add = _mm512_load_si512(self.add.add(at).cast());
+                if HOW == FLOAT || HOW == FLOAT_LIMITED {
+                    let (a, b) = (_mm512_castsi512_ps(m), _mm512_castsi512_ps(add));
+                    for p in 0..P {
+                        for n in 0..N {
+                            let mut y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[p][n][j]), a, b);
+                            if HOW == FLOAT_LIMITED {
+                                y = _mm512_min_ps(y, _mm512_load_ps(self.high.add(at).cast()));
+                            }
+                            sums[p][n][j] = _mm512_cvttps_epi32(y);
+                        }
+                    }
+                    continue;
+                }
                 let k = _mm512_load_si512(self.k.add(at).cast());
                 for p in 0..P {
                     for n in 0..N {
                         let mut y = sums[p][n][j];
-                        if LIMITED {
+                        if HOW == LIMITED {
                             let low = _mm512_load_si512(self.low.add(at).cast());
                             let high = _mm512_load_si512(self.high.add(at).cast());
                             y = _mm512_min_epi32(_mm512_max_epi32(y, low), high);
@@ -115,15 +167,15 @@ impl Kernel {
 /// Sums of a chunk, of some positions by some kernels.
 pub type Sums<const P: usize, const N: usize> = [[[__m512i; 4]; N]; P];
 
-/// What sums begin with: where nothing limits them it is in their end already.
+/// What sums begin with: where nothing limits them it is in their end already, or is 0.
 ///
 /// # Safety
 /// The machine has AVX-512 VNNI; there are starts for the chunk at `place`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub unsafe fn begin<const P: usize, const N: usize, const LIMITED: bool>(w: &[Kernel; N], place: usize) -> Sums<P, N> {
+pub unsafe fn begin<const P: usize, const N: usize, const HOW: u8>(w: &[Kernel; N], place: usize) -> Sums<P, N> {
     let mut sums = [[[_mm512_setzero_si512(); 4]; N]; P];
-    if LIMITED {
+    if HOW == LIMITED {
         for n in 0..N {
             for j in 0..4 {
                 // SAFETY: the caller's promise.
@@ -170,35 +222,28 @@ pub unsafe fn depthwise_of<const N: usize>(x: &[&[u8]], w: [&Taps; N], end: &Tap
     let out = (out.map(|out| out.as_mut_ptr()), len);
     let w = (w.map(Kernel::of), period);
     // SAFETY: the caller's promise.
-    unsafe {
-        match (end.lanes.limited, end.lanes.signed) {
-            (false, false) => depthwise_by::<N, false, false>(x, w, end, out),
-            (false, true) => depthwise_by::<N, false, true>(x, w, end, out),
-            (true, false) => depthwise_by::<N, true, false>(x, w, end, out),
-            (true, true) => depthwise_by::<N, true, true>(x, w, end, out),
-        }
-    }
+    unsafe { by_how!(end, HOW, SIGNED => depthwise_by::<N, HOW, SIGNED>(x, w, end, out)) }
 }
 
 /// # Safety
 /// As [`depthwise_of`]; all vectors of the weights are as long as their period.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn depthwise_by<const N: usize, const LIMITED: bool, const SIGNED: bool>(
+unsafe fn depthwise_by<const N: usize, const HOW: u8, const SIGNED: bool>(
     x: &[&[u8]],
     (w, period): ([Kernel; N], usize),
     end: &TapsEnd,
     out: ([*mut u8; N], usize),
 ) {
-    let ends = Ends::of::<LIMITED>(end);
+    let ends = Ends::of(end);
     // SAFETY: the caller's promise.
     unsafe {
         match x.len().div_ceil(4) {
             // 3x3: addresses in registers.
             3 => {
                 let rows: [[*const u8; 4]; 3] = std::array::from_fn(|q| quad(x, q));
-                chunks::<N, LIMITED, SIGNED>((3, |q| rows[q]), (w, period), ends, out);
+                chunks::<N, HOW, SIGNED>((3, |q| rows[q]), (w, period), ends, out);
             }
-            quads => chunks::<N, LIMITED, SIGNED>((quads, |q| quad(x, q)), (w, period), ends, out),
+            quads => chunks::<N, HOW, SIGNED>((quads, |q| quad(x, q)), (w, period), ends, out),
         }
     }
 }
@@ -209,7 +254,7 @@ unsafe fn depthwise_by<const N: usize, const LIMITED: bool, const SIGNED: bool>(
 /// Rows of all quads have whole chunks for every element of the outputs; ends are as long as the weights' period.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn chunks<const N: usize, const LIMITED: bool, const SIGNED: bool>(
+unsafe fn chunks<const N: usize, const HOW: u8, const SIGNED: bool>(
     (quads, quad): (usize, impl Fn(usize) -> [*const u8; 4]),
     (w, period): ([Kernel; N], usize),
     ends: Ends,
@@ -219,13 +264,13 @@ unsafe fn chunks<const N: usize, const LIMITED: bool, const SIGNED: bool>(
     // SAFETY: the caller's promise; places go round in the period. Stores are masked to what there is of the output.
     unsafe {
         while period == CHUNK && at + CHUNK < len {
-            let mut sums = begin::<2, N, LIMITED>(&w, 0);
+            let mut sums = begin::<2, N, HOW>(&w, 0);
             for q in 0..quads {
                 let rows = quad(q);
                 let (first, second) = (shuffled(rows, at), shuffled(rows, at + CHUNK));
                 add(&mut sums, [&first, &second], &w, q * 4);
             }
-            ends.chunk::<2, N, LIMITED>(&mut sums, 0);
+            ends.chunk::<2, N, HOW>(&mut sums, 0);
             for p in 0..2 {
                 let at = at + p * CHUNK;
                 for n in 0..N {
@@ -235,11 +280,11 @@ unsafe fn chunks<const N: usize, const LIMITED: bool, const SIGNED: bool>(
             at += 2 * CHUNK;
         }
         while at < len {
-            let mut sums = begin::<1, N, LIMITED>(&w, place);
+            let mut sums = begin::<1, N, HOW>(&w, place);
             for q in 0..quads {
                 add(&mut sums, [&shuffled(quad(q), at)], &w, (place / CHUNK * quads + q) * 4);
             }
-            ends.chunk::<1, N, LIMITED>(&mut sums, place);
+            ends.chunk::<1, N, HOW>(&mut sums, place);
             for n in 0..N {
                 store(out[n].add(at), len - at, packed(sums[0][n], SIGNED, ends.ceiling));
             }
@@ -288,7 +333,7 @@ pub unsafe fn depthwise_sums(x: &[&[u8]], w: &Taps, out: &mut [i32]) {
         // SAFETY: as above; lane l of register j has elements 16 * l + 4 * j .. of the chunk.
         unsafe {
             let (w, place, quads) = ([Kernel::of(w)], i % chunks * CHUNK, x.len().div_ceil(4));
-            let mut sums = begin::<1, 1, true>(&w, place);
+            let mut sums = begin::<1, 1, LIMITED>(&w, place);
             for q in 0..quads {
                 add(&mut sums, [&shuffled(quad(x, q), i * CHUNK)], &w, (place / CHUNK * quads + q) * 4);
             }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::super::methods::by_line;
+use super::super::methods::{by_line, by_slope};
 use super::super::tile::{Tile, sums};
 use super::super::{BLOCK, End, Packed, Panel};
 use super::Zmm;
@@ -172,7 +172,7 @@ pub unsafe fn ended(x: &Panel<'_>, w: &Packed, start: &[i32], end: End<'_>, out:
     unsafe {
         match end {
             End::Affine(end) => by_line!(end, Rule => ended_by::<Rule>(x, w, start, end, out)),
-            End::Slope(end) => ended_by::<Sloping>(x, w, start, end, out),
+            End::Slope(end) => by_slope!(end, Rule => ended_by::<Rule>(x, w, start, end, out)),
             End::Wide(_) => return false,
         }
     }

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::super::methods::by_line;
+use super::super::methods::{by_line, by_slope};
 use super::super::{Affine, BLOCK, Slope, Wide};
 
 /// The parameters of sixteen filters.
@@ -44,49 +44,33 @@ pub struct Line<const SIGNED: bool, const LIMITED: bool> {
     ceiling: __m512i,
 }
 
-impl<const SIGNED: bool, const LIMITED: bool> Line<SIGNED, LIMITED> {
-    /// As [`Sixteen::of`].
-    ///
-    /// # Safety
-    /// `at` and the fifteen behind are places of `end`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub unsafe fn load(end: &Affine, at: usize) -> Self {
-        // SAFETY: the caller's promise; all vectors of an ending have one length.
-        let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
-        Self {
-            low: load(&end.low),
-            high: load(&end.high),
-            m: load(&end.m),
-            add: load(&end.add),
-            k: load(&end.k),
-            ceiling: _mm512_set1_epi8(end.ceiling.cast_signed()),
-        }
-    }
-
-    /// As [`Sixteen::ended`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub fn scaled(&self, sums: __m512i) -> __m512i {
-        let held = if LIMITED { _mm512_min_epi32(_mm512_max_epi32(sums, self.low), self.high) } else { sums };
-        _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(held, self.m), self.add), self.k)
-    }
-}
-
 impl<const SIGNED: bool, const LIMITED: bool> Sixteen for Line<SIGNED, LIMITED> {
     type End = Affine;
     const SIGNED: bool = SIGNED;
 
     #[inline(always)]
     unsafe fn of(end: &Affine, at: usize) -> Self {
+        // SAFETY: the caller's promise; all vectors of an ending have one length.
+        let load = |v: &[i32]| unsafe { _mm512_loadu_si512(v.as_ptr().add(at).cast()) };
         // SAFETY: the caller's promise.
-        unsafe { Self::load(end, at) }
+        let ceiling = unsafe { _mm512_set1_epi8(end.ceiling.cast_signed()) };
+        Self {
+            low: load(&end.low),
+            high: load(&end.high),
+            m: load(&end.m),
+            add: load(&end.add),
+            k: load(&end.k),
+            ceiling,
+        }
     }
 
     #[inline(always)]
     unsafe fn ended(&self, sums: __m512i) -> __m512i {
         // SAFETY: the caller's promise.
-        unsafe { self.scaled(sums) }
+        unsafe {
+            let held = if LIMITED { _mm512_min_epi32(_mm512_max_epi32(sums, self.low), self.high) } else { sums };
+            _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(held, self.m), self.add), self.k)
+        }
     }
 
     #[inline(always)]
@@ -95,15 +79,16 @@ impl<const SIGNED: bool, const LIMITED: bool> Sixteen for Line<SIGNED, LIMITED> 
     }
 }
 
-/// Of a [`Slope`].
+/// Of a [`Slope`]; whether its ceilings matter.
 #[derive(Clone, Copy)]
-pub struct Sloping {
+pub struct Sloping<const LIMITED: bool> {
     a: __m512,
     b: __m512,
     ceiling: __m512,
+    most: __m512i,
 }
 
-impl Sixteen for Sloping {
+impl<const LIMITED: bool> Sixteen for Sloping<LIMITED> {
     type End = Slope;
     const SIGNED: bool = false;
 
@@ -111,7 +96,9 @@ impl Sixteen for Sloping {
     unsafe fn of(end: &Slope, at: usize) -> Self {
         // SAFETY: the caller's promise; all vectors of an ending have one length.
         let load = |v: &[f32]| unsafe { _mm512_loadu_ps(v.as_ptr().add(at)) };
-        Self { a: load(&end.a), b: load(&end.b), ceiling: load(&end.ceiling) }
+        // SAFETY: the caller's promise.
+        let most = unsafe { _mm512_set1_epi8(end.most.cast_signed()) };
+        Self { a: load(&end.a), b: load(&end.b), ceiling: load(&end.ceiling), most }
     }
 
     #[inline(always)]
@@ -119,14 +106,13 @@ impl Sixteen for Sloping {
         // SAFETY: the caller's promise. What is too far below for 32 bits becomes their least integer.
         unsafe {
             let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), self.a, self.b);
-            _mm512_cvttps_epi32(_mm512_min_ps(y, self.ceiling))
+            _mm512_cvttps_epi32(if LIMITED { _mm512_min_ps(y, self.ceiling) } else { y })
         }
     }
 
     #[inline(always)]
     unsafe fn ceiling(&self) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_set1_epi8(-1) }
+        self.most
     }
 }
 
@@ -263,7 +249,7 @@ pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usi
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub unsafe fn slope(sums: &[i32], step: usize, end: &Slope, filters: Range<usize>, out: &mut [u8], out_step: usize) {
     // SAFETY: the caller's promise.
-    unsafe { ended_by::<Sloping>(sums, step, end, filters, out, out_step) }
+    unsafe { by_slope!(end, Rule => ended_by::<Rule>(sums, step, end, filters, out, out_step)) }
 }
 
 /// # Safety

@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::super::methods::by_line;
+use super::super::methods::{by_line, by_slope};
 use super::super::{Affine, Slope, loops};
 
 /// Filters that are ended at once.
@@ -77,21 +77,20 @@ impl<const SIGNED: bool, const LIMITED: bool> Eight for Line<SIGNED, LIMITED> {
     }
 }
 
-/// A [`Slope`].
+/// A [`Slope`]; whether its ceilings matter.
 #[derive(Clone, Copy)]
-pub struct Sloping {
+pub struct Sloping<const LIMITED: bool> {
     a: __m256,
     b: __m256,
     ceiling: __m256,
 }
 
-impl Eight for Sloping {
+impl<const LIMITED: bool> Eight for Sloping<LIMITED> {
     type End = Slope;
     const SIGNED: bool = false;
 
-    /// Nothing exceeds that of a slope, which is a byte.
-    fn ceiling(_: &Slope) -> u8 {
-        u8::MAX
+    fn ceiling(end: &Slope) -> u8 {
+        end.most
     }
 
     #[inline]
@@ -107,7 +106,7 @@ impl Eight for Sloping {
     unsafe fn ended(&self, sums: __m256i) -> __m256i {
         // What is far below 0 becomes the least integer, and saturates as it should.
         let y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), self.a, self.b);
-        _mm256_cvttps_epi32(_mm256_min_ps(y, self.ceiling))
+        _mm256_cvttps_epi32(if LIMITED { _mm256_min_ps(y, self.ceiling) } else { y })
     }
 
     fn one(end: &Slope, filter: usize, sum: i32) -> u8 {
@@ -178,5 +177,5 @@ pub unsafe fn affine(sums: &[i32], step: usize, end: &Affine, filters: Range<usi
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn slope(sums: &[i32], step: usize, end: &Slope, filters: Range<usize>, out: &mut [u8], out_step: usize) {
     // SAFETY: the caller's promise.
-    unsafe { ended::<Sloping>((sums, step), end, filters, (out, out_step)) }
+    unsafe { by_slope!(end, Rule => ended::<Rule>((sums, step), end, filters, (out, out_step))) }
 }

@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::methods::by_line;
+use super::super::methods::{by_line, by_slope};
 use super::super::winograd::tiles::{Convolution, Place, Raw, Sums, To, Vector, outputs};
 use super::super::winograd::{SHIFT, SIDE};
 use super::super::{BLOCK, End};
@@ -146,7 +146,9 @@ pub unsafe fn ended(convolution: &Convolution<'_>, filters: usize, end: End<'_>,
             End::Affine(end) => {
                 by_line!(end, Rule => convolution.to(blocks, &mut Ended::<Rule> { end, filters, out }));
             }
-            End::Slope(end) => convolution.to(blocks, &mut Ended::<Sloping> { end, filters, out }),
+            End::Slope(end) => {
+                by_slope!(end, Rule => convolution.to(blocks, &mut Ended::<Rule> { end, filters, out }));
+            }
             End::Wide(_) => return false,
         }
     }
