@@ -7,10 +7,11 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::methods::{kernels, loops_with};
-use super::tile::{self, Shape, Tile, Tiles};
+use super::tile::{self, Shape, Tiles};
 use super::winograd::CHANNELS;
-use super::winograd::tiles::{Convolution, Product, product};
-use super::ymm::{Dot, Eights, affine, depthwise, slope, winograd};
+use super::winograd::tiles::Convolution;
+use super::ymm::winograd::{self, squares};
+use super::ymm::{Dot, Eights, affine, depthwise, slope};
 use super::{
     Affine, Bytewise, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
     check_depthwise, check_ending, loops,
@@ -101,20 +102,7 @@ fn dot_of_pairs(mut sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
     sums
 }
 
-/// # Safety
-/// As [`product`].
-#[target_feature(enable = "avx2,avxvnni")]
-unsafe fn of_squares<const P: usize>(first: &Tile) {
-    // SAFETY: the caller's promise.
-    unsafe { product::<Eights<Pairs>, P, 2>(first) }
-}
-
-/// 16 registers, as for [`SHAPES`].
-const SQUARES: &[Shape<Product>] = &[Shape {
-    blocks: 1,
-    tiles: &[of_squares::<1>, of_squares::<2>, of_squares::<3>, of_squares::<4>, of_squares::<5>, of_squares::<6>],
-    half: &[],
-}];
+squares!("avx2,avxvnni", Pairs);
 
 #[target_feature(enable = "avx2,avxvnni")]
 fn peak(rounds: u64) -> u64 {

@@ -12,10 +12,11 @@ mod words;
 use crate::Bytes;
 
 use super::methods::{kernels, loops_with};
-use super::tile::{self, Lanes, Lines, Shape, Tile, Tiles};
+use super::tile::{self, Lanes, Lines, Shape, Tiles};
 use super::winograd::CHANNELS;
-use super::winograd::tiles::{Convolution, Product, product};
-use super::ymm::{Dot, Eights, affine, depthwise, slope, winograd};
+use super::winograd::tiles::Convolution;
+use super::ymm::winograd::{self, squares};
+use super::ymm::{Dot, Eights, affine, depthwise, slope};
 use super::{
     Affine, Bytewise, End, Kernels, Lookup, Packed, Panel, Shifts, Slope, Taps, TapsEnd, Terms, Wide, Windows,
     check_depthwise, check_ending, loops,
@@ -140,20 +141,7 @@ const PAIRS: &[Shape] = &[
     },
 ];
 
-/// # Safety
-/// As [`product`].
-#[target_feature(enable = "avx2")]
-unsafe fn of_squares<const P: usize>(first: &Tile) {
-    // SAFETY: the caller's promise.
-    unsafe { product::<Eights<Pairs>, P, 2>(first) }
-}
-
-/// 16 registers, as for [`PAIRS`].
-const SQUARES: &[Shape<Product>] = &[Shape {
-    blocks: 1,
-    tiles: &[of_squares::<1>, of_squares::<2>, of_squares::<3>, of_squares::<4>, of_squares::<5>, of_squares::<6>],
-    half: &[],
-}];
+squares!("avx2", Pairs);
 
 /// Bytes as 16 bits.
 #[target_feature(enable = "avx2")]

@@ -13,6 +13,34 @@ use super::super::winograd::{SHIFT, SIDE};
 use super::super::{BLOCK, End};
 use super::ends::{Eight, Line, Sloping};
 
+/// A set's products of tiles, by its products of pairs of 16 bits: 16 registers, of which 12 are sums, two weights, one inputs, and one is
+/// for a product where that is not added at once.
+macro_rules! squares {
+    ($features:literal, $pairs:ty) => {
+        /// # Safety
+        /// As [`product`](super::winograd::tiles::product).
+        #[target_feature(enable = $features)]
+        unsafe fn of_squares<const P: usize>(first: &$crate::isa::tile::Tile) {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::isa::winograd::tiles::product::<Eights<$pairs>, P, 2>(first) }
+        }
+
+        const SQUARES: &[Shape<$crate::isa::winograd::tiles::Product>] = &[Shape {
+            blocks: 1,
+            tiles: &[
+                of_squares::<1>,
+                of_squares::<2>,
+                of_squares::<3>,
+                of_squares::<4>,
+                of_squares::<5>,
+                of_squares::<6>,
+            ],
+            half: &[],
+        }];
+    };
+}
+pub(in super::super) use squares;
+
 /// Filters of a register.
 const EIGHT: usize = __m256i::FILTERS;
 
