@@ -1,7 +1,5 @@
 //! One filter's rule as a line between two limits.
 
-use std::ops::Neg;
-
 use crate::Aligned;
 use crate::aligned::Number;
 use crate::finish::{Activation, Finisher, Scale};
@@ -192,7 +190,7 @@ pub(super) fn slope(finisher: &Finisher, largest: &[i64]) -> Option<Slope> {
         }
         made.push((a, b, ceiling));
     }
-    Some(slopes(&made, finisher.byte_bounds().1, true))
+    Some(slopes(&made, finisher.byte_bounds().1, largest))
 }
 
 /// Lines in floating point, where this gives the same without looking: what is shifted is a fraction, which 24 bits hold wherever it is no
@@ -207,24 +205,26 @@ pub(super) fn fractions(lines: &[Line], (least, most): (i64, i64), largest: &[i6
     if least != 0 || !lines.iter().zip(largest).all(|(line, &largest)| fits(line, largest)) {
         return None;
     }
-    let limited = |(line, &largest): (&Line, &i64)| {
-        let farthest = line.product(largest as i32) >> line.k;
-        i32::try_from(farthest).is_err() || farthest.min(most) != line.ceiling.into()
-    };
-    let fraction = |value: i64, k: u8| value as f32 * f32::from(k).neg().exp2();
+    let fraction = |value: i64, k: u8| value as f32 * (-f32::from(k)).exp2();
     let made: Vec<_> =
         lines.iter().map(|l| (fraction(l.m.into(), l.k), fraction(l.add, l.k), l.ceiling as f32)).collect();
-    Some(slopes(&made, most, lines.iter().zip(largest).any(limited)))
+    Some(slopes(&made, most, largest))
 }
 
-/// Factors, sums and ceilings, by filter.
-fn slopes(made: &[(f32, f32, f32)], most: i64, limited: bool) -> Slope {
+/// Of factors, sums and ceilings, by filter; outputs are no larger than `most`, and `largest` sums are floats.
+fn slopes(made: &[(f32, f32, f32)], most: i64, largest: &[i64]) -> Slope {
+    /// Results from here on are no integers of 32 bits.
+    const TOO_LARGE: f32 = (1u32 << 31) as f32;
+    let limited = |(&(a, b, ceiling), &largest): (&(f32, f32, f32), &i64)| {
+        let farthest = (largest as f32).mul_add(a, b);
+        farthest >= TOO_LARGE || farthest.min(most as f32).trunc() > ceiling
+    };
     Slope {
         a: whole_blocks(made.iter().map(|made| made.0)),
         b: whole_blocks(made.iter().map(|made| made.1)),
         ceiling: whole_blocks(made.iter().map(|made| made.2)),
         most: most.clamp(0, u8::MAX.into()) as u8,
-        limited,
+        limited: made.iter().zip(largest).any(limited),
     }
 }
 
