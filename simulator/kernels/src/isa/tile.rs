@@ -80,6 +80,19 @@ impl Tiles {
 /// are readable; `w` has the lines of all blocks of N registers, `block_lines` apart, `start` a place for every filter of them.
 #[inline(always)]
 pub(super) unsafe fn sums<L: Lanes, const P: usize, const N: usize>(t: &Tile) -> [[L::Sums; N]; P] {
+    // SAFETY: the caller's promise.
+    unsafe { sums_beside::<L, P, N>(t, || ()) }
+}
+
+/// The same, and something else for each quad of every run.
+///
+/// # Safety
+/// As [`sums`].
+#[inline(always)]
+pub(super) unsafe fn sums_beside<L: Lanes, const P: usize, const N: usize>(
+    t: &Tile,
+    mut beside: impl FnMut(),
+) -> [[L::Sums; N]; P] {
     let per = BLOCK / L::PER_BLOCK;
     // SAFETY: all of it is the caller's promise, restated in the module above each access.
     unsafe {
@@ -92,6 +105,7 @@ pub(super) unsafe fn sums<L: Lanes, const P: usize, const N: usize>(t: &Tile) ->
         for _ in 0..t.runs {
             for q in 0..t.quads {
                 let weights: [L::Weights; N] = std::array::from_fn(|n| L::weights(w[n].add(q * 4 * BLOCK)));
+                beside();
                 for p in 0..P {
                     let quad = L::quad(x[p].add(p % 3 * t.step + q * L::QUAD));
                     for n in 0..N {
@@ -112,11 +126,24 @@ pub(super) unsafe fn sums<L: Lanes, const P: usize, const N: usize>(t: &Tile) ->
 /// As [`sums`], of all tiles; each of `out + p * out_step` has a place for every filter.
 #[inline(always)]
 pub(super) unsafe fn tiles<L: Lanes, const P: usize, const N: usize>(t: &Tiles) {
+    // SAFETY: the caller's promise.
+    unsafe { tiles_beside::<L, P, N, _>(t, |_| || ()) }
+}
+
+/// The same, and something else for each quad, by tile.
+///
+/// # Safety
+/// As [`tiles`].
+#[inline(always)]
+pub(super) unsafe fn tiles_beside<L: Lanes, const P: usize, const N: usize, F: FnMut()>(
+    t: &Tiles,
+    beside: impl Fn(usize) -> F,
+) {
     let per = BLOCK / L::PER_BLOCK;
-    for tile in t.each(P) {
+    for (i, tile) in t.each(P).enumerate() {
         // SAFETY: the caller's promise.
         unsafe {
-            let sums = sums::<L, P, N>(&tile);
+            let sums = sums_beside::<L, P, N>(&tile, beside(i));
             for (p, sums) in sums.iter().enumerate() {
                 for (n, &sums) in sums.iter().enumerate() {
                     L::store(sums, tile.out.add(p * tile.out_step + n * per));

@@ -38,3 +38,29 @@ impl Ahead {
         self.lines -= now;
     }
 }
+
+/// Lines that are asked for one by one, so far apart that nothing waits: a burst of them holds up the loads behind it.
+#[derive(Clone, Copy)]
+pub struct Lines {
+    at: *const u8,
+    step: usize,
+}
+
+impl Lines {
+    /// From this one on. Where they are not there, nothing is lost.
+    pub fn from(at: *const u8) -> Self {
+        Self { at, step: LINE }
+    }
+
+    /// This one again and again, for who has nothing to ask for but asks: one that is met anyway.
+    pub fn only(at: *const u8) -> Self {
+        Self { at, step: 0 }
+    }
+
+    /// The next.
+    #[inline(always)]
+    pub fn ask(&mut self) {
+        ask(self.at, 1);
+        self.at = self.at.wrapping_add(self.step);
+    }
+}

@@ -6,10 +6,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::super::methods::{by_line, by_slope};
-use super::super::tile::{Tile, sums};
+use super::super::tile::{Tile, sums, sums_beside};
 use super::super::{BLOCK, End, Packed, Panel};
 use super::Zmm;
-use super::ahead::{Ahead, LINE};
+use super::ahead::Lines;
 use super::ends::{Line, Sixteen, Sloping, bytes, lanes, sixteen_bytes, store_four};
 
 /// Fewest positions for which this is worth it: of fewer, more blocks of filters are needed than registers have room for.
@@ -28,6 +28,8 @@ struct To {
     step: usize,
     /// Filters there are of a last block.
     lanes: __mmask16,
+    /// What is asked for meanwhile, a line for each quad.
+    ahead: Lines,
 }
 
 /// Positions that the runs of one are made of, where neighbours meet the same bytes.
@@ -83,7 +85,12 @@ unsafe fn sliding<const P: usize, const N: usize>(t: &Tile) -> [[__m512i; N]; P]
 unsafe fn tile<S: Sixteen, const P: usize, const N: usize, const SLIDE: bool>(t: &Tile, ends: &[S; 4], to: &To) {
     // SAFETY: the caller's promise.
     unsafe {
-        let sums = if SLIDE { sliding::<P, N>(t) } else { sums::<Zmm<false>, P, N>(t) };
+        let mut ahead = to.ahead;
+        let sums = match N {
+            _ if SLIDE => sliding::<P, N>(t),
+            1 => sums::<Zmm<false>, P, N>(t),
+            _ => sums_beside::<Zmm<false>, P, N>(t, || ahead.ask()),
+        };
         let ceiling = ends[0].ceiling();
         let at = |p: usize| to.out.add(p * to.step);
         match N {
@@ -221,9 +228,8 @@ unsafe fn some<S: Sixteen>(
     let parts = columns.len().div_ceil(tiles.len());
     let (lines, start) = (w.lines().as_ptr(), start.as_ptr());
     let each = w.runs() * w.quads();
-    // Weights of the next blocks.
-    let next = &w.lines()[(block + blocks) * each..];
-    let mut ahead = Ahead::new(next.as_ptr().cast(), size_of_val(next).min(blocks * each * LINE), rows.len() * parts);
+    // Weights of the next blocks: each of the first tiles asks for those of one.
+    let mut next = w.lines()[(block + blocks) * each..].chunks(each).take(blocks);
     for row in rows.clone() {
         let mut column = columns.start;
         for part in 0..parts {
@@ -240,10 +246,11 @@ unsafe fn some<S: Sixteen>(
                 out: std::ptr::null_mut(),
                 out_step: 0,
             };
-            let to = To { out: out.wrapping_add((row * x.count + column) * step + block * BLOCK), step, lanes };
+            let ahead = next.next().map_or(Lines::only(lines.cast()), |next| Lines::from(next.as_ptr().cast()));
+            let out = out.wrapping_add((row * x.count + column) * step + block * BLOCK);
+            let to = To { out, step, lanes, ahead };
             // SAFETY: the caller's promise, for the positions of this tile.
             unsafe { tiles[count - 1](&tile, ends, &to) };
-            ahead.ask();
             column += count;
         }
     }

@@ -17,8 +17,9 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::methods::{kernels, loops_with};
-use super::tile::{self, Lanes, Shape, Tiles};
+use super::tile::{self, Lanes, Shape, Tile, Tiles};
 use super::winograd::tiles::Convolution;
+use ahead::Lines;
 pub(super) use ahead::ask;
 pub(super) use blocks::{Block, Long, Narrow};
 use columns::depthwise_columns;
@@ -111,7 +112,19 @@ fn dot_of_pairs(mut sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn compute<const P: usize, const N: usize>(t: &Tiles) {
     // SAFETY: the caller's promise.
-    unsafe { tile::tiles::<Zmm<false>, P, N>(t) }
+    unsafe {
+        // Weights of more blocks meet so few positions that nothing would be spared.
+        if N != 2 {
+            return tile::tiles::<Zmm<false>, P, N>(t);
+        }
+        let Tile { w, block_lines, .. } = t.first;
+        // Weights of the next blocks: each of the first tiles asks for those of one.
+        let next = |i: usize| Lines::from(w.wrapping_add((N + i) * block_lines).cast());
+        tile::tiles_beside::<Zmm<false>, P, N, _>(t, |i| {
+            let mut ahead = if i < N { next(i) } else { Lines::only(w.cast()) };
+            move || ahead.ask()
+        });
+    }
 }
 
 /// 32 registers: 28 sums, two of weights, one of inputs.
