@@ -23,8 +23,8 @@ impl Line {
         Self { low: 0, high: 0, m: 0, add: y.into(), k: 0, floor: y, ceiling: y }
     }
 
-    fn product(&self, sum: i32) -> i64 {
-        i64::from(sum) * i64::from(self.m) + self.add
+    fn product(&self, sum: impl Into<i64>) -> i64 {
+        sum.into() * i64::from(self.m) + self.add
     }
 
     fn at(&self, sum: i32) -> i64 {
@@ -193,22 +193,51 @@ pub(super) fn slope(finisher: &Finisher, largest: &[i64]) -> Option<Slope> {
     Some(slopes(&made, finisher.byte_bounds().1, largest))
 }
 
-/// Lines in floating point, where this gives the same without looking: what is shifted is a fraction, which 24 bits hold wherever it is no
-/// larger than the largest output. Beyond that rounding leaves it beyond.
+/// Lines in floating point, where this gives the same.
 pub(super) fn fractions(lines: &[Line], (least, most): (i64, i64), largest: &[i64]) -> Option<Slope> {
-    let exact = |value: i64| value as f32 as i64 == value;
-    let fits = |line: &Line, largest: i64| {
-        let room = line.k <= 24 && EXACT >> line.k > line.ceiling.into();
-        let numbers = line.m >= 0 && exact(line.m.into()) && exact(line.add) && largest < EXACT;
-        room && numbers && (line.product(-largest as i32) >> line.k).clamp(least, most) == line.floor.into()
-    };
-    if least != 0 || !lines.iter().zip(largest).all(|(line, &largest)| fits(line, largest)) {
+    if least != 0 || largest.iter().any(|&l| l >= EXACT) {
         return None;
     }
-    let fraction = |value: i64, k: u8| value as f32 * (-f32::from(k)).exp2();
-    let made: Vec<_> =
-        lines.iter().map(|l| (fraction(l.m.into(), l.k), fraction(l.add, l.k), l.ceiling as f32)).collect();
-    Some(slopes(&made, most, largest))
+    let made: Option<Vec<_>> = lines.iter().zip(largest).map(|(line, &largest)| line.fraction(most, largest)).collect();
+    Some(slopes(&made?, most, largest))
+}
+
+impl Line {
+    /// Factor, sum and ceiling in floating point, for bytes without a sign up to `most`.
+    fn fraction(&self, most: i64, largest: i64) -> Option<(f32, f32, f32)> {
+        let fraction = |value: i64, k: u8| value as f32 * (-f32::from(k)).exp2();
+        let (a, b, ceiling) = (fraction(self.m.into(), self.k), fraction(self.add, self.k), self.ceiling as f32);
+        if self.has_room() && (self.product(-largest) >> self.k).clamp(0, most) == self.floor.into() {
+            return Some((a, b, ceiling));
+        }
+        // Half the smallest fraction there is leaves as much room on both sides of a step.
+        let between = fraction(2 * self.add + 1, self.k + 1);
+        let same = |&b: &f32| self.steps_as(|sum| slope_of(sum, a, b, ceiling).into(), largest);
+        [b, between].into_iter().find(same).map(|b| (a, b, ceiling))
+    }
+
+    /// Whether nothing need be looked at: what is shifted is a fraction, which 24 bits hold wherever it is no larger than the largest
+    /// output. Beyond that rounding leaves it beyond.
+    fn has_room(&self) -> bool {
+        let exact = |value: i64| value as f32 as i64 == value;
+        let room = self.k <= 24 && EXACT >> self.k > self.ceiling.into();
+        room && self.m >= 0 && exact(self.m.into()) && exact(self.add)
+    }
+
+    /// Whether a rule that gives no less for a larger sum gives the same for all that are no farther from 0 than `largest`: at both ends,
+    /// and before and behind each step, those to the largest outputs first, where fractions have the fewest bits.
+    fn steps_as(&self, rule: impl Fn(i32) -> i32, largest: i64) -> bool {
+        let rule = |sum: i64| rule(sum as i32);
+        let m = i64::from(self.m);
+        let same = |y: i32| {
+            // The first sum that gives so much.
+            let first = ((i64::from(y) << self.k) - self.add + m - 1).div_euclid(m);
+            let (before, there) = (first > -largest, first <= largest);
+            (!before || rule((first - 1).min(largest)) < y) && (!there || rule(first.max(-largest)) >= y)
+        };
+        let ends = m > 0 && rule(-largest) == self.floor && rule(largest) == self.ceiling;
+        ends && (self.floor + 1..=self.ceiling).rev().all(same)
+    }
 }
 
 /// Of factors, sums and ceilings, by filter; outputs are no larger than `most`, and `largest` sums are floats.
