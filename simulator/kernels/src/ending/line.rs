@@ -155,6 +155,9 @@ pub(super) fn step_line(finisher: &Finisher, filter: usize, limits: Result<Limit
 /// Sums below this one are floats exactly.
 const EXACT: i64 = 1 << 24;
 
+/// So many quarters of the smallest fraction are tried to either side of where a line is.
+const NEAR: i32 = 40;
+
 /// Equal steps in floating point, which is compared with the rule at the farthest sums and before and behind each step.
 pub(super) fn slope(finisher: &Finisher, largest: &[i64]) -> Option<Slope> {
     let (filters, finish) = finisher.parts();
@@ -210,10 +213,16 @@ impl Line {
         if self.has_room() && (self.product(-largest) >> self.k).clamp(0, most) == self.floor.into() {
             return Some((a, b, ceiling));
         }
-        // Half the smallest fraction there is leaves as much room on both sides of a step.
-        let between = fraction(2 * self.add + 1, self.k + 1);
-        let same = |&b: &f32| self.steps_as(|sum| slope_of(sum, a, b, ceiling).into(), largest);
-        [b, between].into_iter().find(same).map(|b| (a, b, ceiling))
+        let same = |&(a, b): &(f32, f32)| self.steps_as(|sum| slope_of(sum, a, b, ceiling).into(), largest);
+        if self.low.checked_add(1) == Some(self.high) {
+            // One step, which may be as steep as one likes, halfway between two sums.
+            let a = f32::from(u8::MAX) + 1.0;
+            return Some((a, (self.low as f32 + 0.5) * -a)).filter(same).map(|(a, b)| (a, b, ceiling));
+        }
+        // Half the smallest fraction there is leaves as much room on both sides of a step. Others round otherwise.
+        let near = |quarters: i32| (a, fraction(4 * self.add + i64::from(quarters), self.k + 2));
+        let (a, b) = (0..=NEAR).flat_map(|q| [2 + q, 2 - q]).map(near).find(same)?;
+        Some((a, b, ceiling))
     }
 
     /// Whether nothing need be looked at: what is shifted is a fraction, which 24 bits hold wherever it is no larger than the largest
