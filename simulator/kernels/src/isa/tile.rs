@@ -55,6 +55,8 @@ pub(super) struct Tile {
     pub w: *const Line,
     /// Lines from a block to the next.
     pub block_lines: usize,
+    /// Blocks whose lines lie behind those of this tile.
+    pub behind: usize,
     pub start: *const i32,
     pub out: *mut i32,
     pub out_step: usize,
@@ -254,6 +256,7 @@ pub(super) unsafe fn checked<F: Copy>(
                         quads: w.quads,
                         w: w.lines.as_ptr().add(block * w.runs * w.quads),
                         block_lines: w.runs * w.quads,
+                        behind: w.filters.div_ceil(BLOCK) - block - shape.blocks,
                         start: start.as_ptr().add(block * BLOCK),
                         out: out.as_mut_ptr().add(place),
                         out_step,

@@ -3,8 +3,10 @@
 
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
+use super::super::tile::Tile;
+
 /// Bytes of a cache line.
-pub const LINE: usize = 64;
+const LINE: usize = 64;
 
 /// Asks for so many lines, wherever they are.
 #[inline(always)]
@@ -47,14 +49,11 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// From this one on. Where they are not there, nothing is lost.
-    pub fn from(at: *const u8) -> Self {
-        Self { at, step: LINE }
-    }
-
-    /// This one again and again, for who has nothing to ask for but asks: one that is met anyway.
-    pub fn only(at: *const u8) -> Self {
-        Self { at, step: 0 }
+    /// For tile `i` of those that meet the same blocks: each of the first asks for the weights of one of the next blocks. Others ask for
+    /// a line that is met anyway, again and again.
+    pub fn behind(tile: &Tile, blocks: usize, i: usize) -> Self {
+        let (line, step) = if i < blocks.min(tile.behind) { ((blocks + i) * tile.block_lines, LINE) } else { (0, 0) };
+        Self { at: tile.w.wrapping_add(line).cast(), step }
     }
 
     /// The next.

@@ -228,8 +228,7 @@ unsafe fn some<S: Sixteen>(
     let parts = columns.len().div_ceil(tiles.len());
     let (lines, start) = (w.lines().as_ptr(), start.as_ptr());
     let each = w.runs() * w.quads();
-    // Weights of the next blocks: each of the first tiles asks for those of one.
-    let mut next = w.lines()[(block + blocks) * each..].chunks(each).take(blocks);
+    let behind = step.div_ceil(BLOCK) - block - blocks;
     for row in rows.clone() {
         let mut column = columns.start;
         for part in 0..parts {
@@ -242,11 +241,12 @@ unsafe fn some<S: Sixteen>(
                 quads: w.quads(),
                 w: lines.wrapping_add(block * each),
                 block_lines: each,
+                behind,
                 start: start.wrapping_add(block * BLOCK),
                 out: std::ptr::null_mut(),
                 out_step: 0,
             };
-            let ahead = next.next().map_or(Lines::only(lines.cast()), |next| Lines::from(next.as_ptr().cast()));
+            let ahead = Lines::behind(&tile, blocks, (row - rows.start) * parts + part);
             let out = out.wrapping_add((row * x.count + column) * step + block * BLOCK);
             let to = To { out, step, lanes, ahead };
             // SAFETY: the caller's promise, for the positions of this tile.

@@ -17,7 +17,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::methods::{kernels, loops_with};
-use super::tile::{self, Lanes, Shape, Tile, Tiles};
+use super::tile::{self, Lanes, Shape, Tiles};
 use super::winograd::tiles::Convolution;
 use ahead::Lines;
 pub(super) use ahead::ask;
@@ -117,11 +117,8 @@ unsafe fn compute<const P: usize, const N: usize>(t: &Tiles) {
         if N != 2 {
             return tile::tiles::<Zmm<false>, P, N>(t);
         }
-        let Tile { w, block_lines, .. } = t.first;
-        // Weights of the next blocks: each of the first tiles asks for those of one.
-        let next = |i: usize| Lines::from(w.wrapping_add((N + i) * block_lines).cast());
         tile::tiles_beside::<Zmm<false>, P, N, _>(t, |i| {
-            let mut ahead = if i < N { next(i) } else { Lines::only(w.cast()) };
+            let mut ahead = Lines::behind(&t.first, N, i);
             move || ahead.ask()
         });
     }

@@ -318,6 +318,7 @@ impl Convolution<'_> {
                     quads: kernels.pairs,
                     w: lines.as_ptr(),
                     block_lines: POINTS * kernels.pairs,
+                    behind: 0,
                     start: NOTHING.as_ptr(),
                     out: sums.as_mut_ptr().cast(),
                     out_step: shape.blocks * POINTS * BLOCK,
